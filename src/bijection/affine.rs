@@ -1,0 +1,102 @@
+//! Element-wise affine map, zᵢ = (xᵢ − shiftᵢ) scaleᵢ: standardisation, and the scale and shift
+//! between the rotations of a stack.
+//!
+//! Weights: shift \[D\], scale \[D\] (positive), Σ ln scale \[1\]. The sum is stored so that a device
+//! takes no logarithm here. θ: shift \[D\], ln scale \[D\]; 2·D parameters.
+//!
+//! Gradient: dx = dz scale; dshift = −dz scale; dscale = dz (x − shift).
+
+use super::{Bijection, Shape};
+use crate::math::{Packed, Real, Weights, sum4};
+
+/// zᵢ = (xᵢ − shiftᵢ) scaleᵢ; see the source file's head for weights and gradient.
+pub struct Affine;
+
+impl Bijection for Affine {
+    fn exists(shape: Shape) -> bool {
+        shape.arg == 0 && shape.option == 0
+    }
+    fn weight_len(shape: Shape) -> usize {
+        2 * shape.dim + 1
+    }
+    fn scratch_len(_: Shape) -> usize {
+        0
+    }
+    fn multiply_adds(shape: Shape) -> usize {
+        shape.dim
+    }
+    fn valid(shape: Shape, w: Packed) -> bool {
+        (0..shape.dim).all(|i| w.get(shape.dim + i) > 0.0)
+    }
+
+    #[inline(always)]
+    fn forward<R: Real, W: Weights<R>>(shape: Shape, w: W, x: &mut [R], _: &mut [R]) -> R {
+        let (shift, scale) = (w.part(0, x.len()), w.part(x.len(), x.len()));
+        for (i, x) in x.iter_mut().enumerate() {
+            *x = (*x - shift.at(i, *x)) * scale.at(i, *x);
+        }
+        w.at(2 * shape.dim, x[0])
+    }
+
+    #[inline(always)]
+    fn inverse<R: Real, W: Weights<R>>(shape: Shape, w: W, z: &mut [R], _: &mut [R]) -> R {
+        let (shift, scale) = (w.part(0, z.len()), w.part(z.len(), z.len()));
+        for (i, z) in z.iter_mut().enumerate() {
+            *z = *z / scale.at(i, *z) + shift.at(i, *z);
+        }
+        -w.at(2 * shape.dim, z[0])
+    }
+
+    #[inline(always)]
+    fn backward<R: Real, W: Weights<R>>(
+        shape: Shape,
+        w: W,
+        x: &mut [R],
+        dz: &mut [R],
+        dladj: R,
+        dw: &mut [R],
+        _: &mut [R],
+    ) {
+        let dim = shape.dim;
+        for (i, (x, d)) in x.iter().zip(dz.iter_mut()).enumerate() {
+            let (shift, scale) = (w.at(i, *x), w.at(dim + i, *x));
+            dw[dim + i] = dw[dim + i] + *d * (*x - shift);
+            *d = *d * scale;
+            dw[i] = dw[i] - *d;
+        }
+        dw[2 * dim] = dw[2 * dim] + dladj;
+    }
+
+    fn theta_len(shape: Shape) -> usize {
+        2 * shape.dim
+    }
+
+    fn neutral<R: Real>(shape: Shape, like: R, w: &mut [R]) {
+        w.fill(like.lift(0.0));
+        w[shape.dim..2 * shape.dim].fill(like.lift(1.0));
+    }
+
+    fn constrain<R: Real>(shape: Shape, theta: &[R], w: &mut [R]) {
+        let (shift, log_scale) = theta.split_at(shape.dim);
+        w[..shape.dim].copy_from_slice(shift);
+        for (w, log_scale) in w[shape.dim..].iter_mut().zip(log_scale) {
+            *w = log_scale.exp();
+        }
+        w[2 * shape.dim] = sum4(log_scale, theta[0], |log_scale, _| log_scale);
+    }
+
+    fn constrain_backward<R: Real>(shape: Shape, _: &[R], w: &[R], dw: &[R], dtheta: &mut [R]) {
+        let dim = shape.dim;
+        for i in 0..dim {
+            dtheta[i] = dtheta[i] + dw[i];
+            dtheta[dim + i] = dtheta[dim + i] + dw[dim + i] * w[dim + i] + dw[2 * dim];
+        }
+    }
+
+    fn unconstrain<R: Real>(shape: Shape, w: &[R], theta: &mut [R]) {
+        theta.copy_from_slice(&w[..2 * shape.dim]);
+        for log_scale in &mut theta[shape.dim..] {
+            *log_scale = log_scale.ln();
+        }
+    }
+}

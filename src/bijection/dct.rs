@@ -1,0 +1,192 @@
+//! Orthonormal discrete cosine transform (DCT-II) with a gain that follows the frequency:
+//! zₖ = gₖ sₖ Σₙ xₙ cos(π k (2n + 1) / 2D), s₀ = √(1/D), sₖ = √(2/D).
+//!
+//! No parameters; ladj = 0. A whitening of smooth windows: with `smooth` = 1 the gains
+//! gₖ = (k + ½)^smooth / (geometric mean of the same) flatten the spectrum of Brownian motion,
+//! and their product is 1.
+//!
+//! Computed by halving (Lee 1984, "A new algorithm to compute the discrete cosine transform"):
+//! D = 2ᵃ m takes ½ a D multiplications and then 2ᵃ direct transforms of odd length m, so powers
+//! of two cost O(D log D). In f32 the error grows like D: 1e-5 of a unit-variance input at D = 256.
+//!
+//! Weights, all constants: gain gₖ sₖ \[D\]; for each halving 1 / (2 cos(π (i + ½) / n)) with
+//! n = D, D/2, … \[D − m\]; cos(π j / 2m) \[4m\] for the direct transform.
+//!
+//! Gradient: the transform is linear, so dx is its transpose applied to dz; the inverse is the
+//! transpose too, with other gains.
+
+use super::{Bijection, Shape};
+use crate::math::{Packed, Real, Weights};
+
+/// Orthonormal DCT-II times a gain; see the source file's head for formula and method.
+pub struct Dct;
+
+/// Odd part m of D = 2ᵃ m.
+fn odd_part(dim: usize) -> usize {
+    dim >> dim.trailing_zeros()
+}
+
+impl Dct {
+    /// Writes the constants of a transform with Pyro's `smooth` (0: orthonormal).
+    pub fn smoothed<R: Real>(shape: Shape, smooth: f64, like: R, w: &mut [R]) {
+        let (n, m) = (shape.dim, odd_part(shape.dim));
+        let pi = core::f64::consts::PI;
+        let log_gain = |k: usize| smooth * libm::log(k as f64 + 0.5);
+        let mean = (0..n).map(log_gain).sum::<f64>() / n as f64;
+        for k in 0..n {
+            let scale = libm::sqrt(if k == 0 { 1.0 } else { 2.0 } / n as f64);
+            w[k] = like.constant(scale * libm::exp(log_gain(k) - mean));
+        }
+        let mut at = n;
+        let mut length = n;
+        while length > m {
+            for i in 0..length / 2 {
+                let angle = pi * (i as f64 + 0.5) / length as f64;
+                w[at + i] = like.constant(0.5 / libm::cos(angle));
+            }
+            at += length / 2;
+            length /= 2;
+        }
+        for j in 0..4 * m {
+            w[at + j] = like.constant(libm::cos(pi * j as f64 / (2 * m) as f64));
+        }
+    }
+
+    /// xₖ ← Σₙ xₙ cos(π k (2n + 1) / 2n′), n′ the length of `x`. `tables`: the weights from this
+    /// length on.
+    fn transform<R: Real, W: Weights<R>>(tables: W, x: &mut [R], scratch: &mut [R]) {
+        let n = x.len();
+        if n % 2 == 1 {
+            direct(tables, x, scratch, |k, i| k * (2 * i + 1));
+            return;
+        }
+        let half = n / 2;
+        let rest = tables.part(half, tables.len() - half);
+        let (even, odd) = scratch.split_at_mut(half);
+        for i in 0..half {
+            let (a, b) = (x[i], x[n - 1 - i]);
+            even[i] = a + b;
+            odd[i] = (a - b) * tables.at(i, a);
+        }
+        Self::transform(rest, even, &mut x[..half]);
+        Self::transform(rest, odd, &mut x[..half]);
+        for i in 0..half - 1 {
+            x[2 * i] = even[i];
+            x[2 * i + 1] = odd[i] + odd[i + 1];
+        }
+        x[n - 2] = even[half - 1];
+        x[n - 1] = odd[half - 1];
+    }
+
+    /// The transpose of [`Dct::transform`]: the same steps, each transposed, in reverse order.
+    fn transpose<R: Real, W: Weights<R>>(tables: W, z: &mut [R], scratch: &mut [R]) {
+        let n = z.len();
+        if n % 2 == 1 {
+            direct(tables, z, scratch, |i, k| k * (2 * i + 1));
+            return;
+        }
+        let half = n / 2;
+        let rest = tables.part(half, tables.len() - half);
+        let (even, odd) = scratch.split_at_mut(half);
+        even[0] = z[0];
+        odd[0] = z[1];
+        for i in 1..half {
+            even[i] = z[2 * i];
+            odd[i] = z[2 * i - 1] + z[2 * i + 1];
+        }
+        Self::transpose(rest, even, &mut z[..half]);
+        Self::transpose(rest, odd, &mut z[..half]);
+        for i in 0..half {
+            let b = odd[i] * tables.at(i, odd[i]);
+            z[i] = even[i] + b;
+            z[n - 1 - i] = even[i] - b;
+        }
+    }
+}
+
+/// xₖ ← Σᵢ xᵢ cos(π phase(k, i) / 2m) for odd length m.
+fn direct<R: Real, W: Weights<R>>(
+    cosines: W,
+    x: &mut [R],
+    scratch: &mut [R],
+    phase: impl Fn(usize, usize) -> usize,
+) {
+    let m = x.len();
+    let old = &mut scratch[..m];
+    old.copy_from_slice(x);
+    for (k, x) in x.iter_mut().enumerate() {
+        *x = old.iter().enumerate().fold(x.lift(0.0), |sum, (i, old)| {
+            sum + *old * cosines.at(phase(k, i) % (4 * m), *old)
+        });
+    }
+}
+
+fn tables<R: Real, W: Weights<R>>(w: W, dim: usize) -> W {
+    w.part(dim, w.len() - dim)
+}
+
+impl Bijection for Dct {
+    fn exists(shape: Shape) -> bool {
+        shape.arg == 0 && shape.option == 0
+    }
+    fn weight_len(shape: Shape) -> usize {
+        2 * shape.dim + 3 * odd_part(shape.dim)
+    }
+    fn scratch_len(shape: Shape) -> usize {
+        shape.dim
+    }
+    fn multiply_adds(shape: Shape) -> usize {
+        let halvings = shape.dim.trailing_zeros() as usize;
+        shape.dim * (1 + odd_part(shape.dim)) + halvings * (3 * shape.dim / 2)
+    }
+    fn valid(shape: Shape, w: Packed) -> bool {
+        (0..shape.dim).all(|k| w.get(k) > 0.0)
+    }
+
+    #[inline(always)]
+    fn forward<R: Real, W: Weights<R>>(shape: Shape, w: W, x: &mut [R], scratch: &mut [R]) -> R {
+        Self::transform(tables(w, shape.dim), x, &mut scratch[..shape.dim]);
+        for (k, x) in x.iter_mut().enumerate() {
+            *x = *x * w.at(k, *x);
+        }
+        x[0].lift(0.0)
+    }
+
+    #[inline(always)]
+    fn inverse<R: Real, W: Weights<R>>(shape: Shape, w: W, z: &mut [R], scratch: &mut [R]) -> R {
+        // sₖ²/(gₖ sₖ) = sₖ/gₖ, and sₖ² is 1/D or 2/D.
+        let n = z[0].lift(shape.dim as f32);
+        for (k, z) in z.iter_mut().enumerate() {
+            let square = z.lift(if k == 0 { 1.0 } else { 2.0 }) / n;
+            *z = *z * square / w.at(k, *z);
+        }
+        Self::transpose(tables(w, shape.dim), z, &mut scratch[..shape.dim]);
+        z[0].lift(0.0)
+    }
+
+    #[inline(always)]
+    fn backward<R: Real, W: Weights<R>>(
+        shape: Shape,
+        w: W,
+        _: &mut [R],
+        dz: &mut [R],
+        _: R,
+        _: &mut [R],
+        scratch: &mut [R],
+    ) {
+        for (k, d) in dz.iter_mut().enumerate() {
+            *d = *d * w.at(k, *d);
+        }
+        Self::transpose(tables(w, shape.dim), dz, &mut scratch[..shape.dim]);
+    }
+
+    fn theta_len(_: Shape) -> usize {
+        0
+    }
+    fn neutral<R: Real>(shape: Shape, like: R, w: &mut [R]) {
+        Self::smoothed(shape, 0.0, like, w);
+    }
+    fn constrain<R: Real>(_: Shape, _: &[R], _: &mut [R]) {}
+    fn constrain_backward<R: Real>(_: Shape, _: &[R], _: &[R], _: &[R], _: &mut [R]) {}
+    fn unconstrain<R: Real>(_: Shape, _: &[R], _: &mut [R]) {}
+}

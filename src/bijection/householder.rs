@@ -1,0 +1,161 @@
+//! Product of M Householder reflections: a rotation (or a reflected one) of D·M parameters.
+//!
+//! Tomczak and Welling 2016, arXiv:1611.09630, eq. 5. With |u|² = 2 a reflection is
+//! z = x − (u·x) u: one dot product, one update, no division. Weights: u \[M, D\], |u|² = 2.
+//! θ: v \[M, D\], any length; u = √2 v/|v|. M·D parameters. ladj = 0; the inverse is the same
+//! reflections in reverse order.
+//!
+//! Gradient of one reflection, with a = u·x and b = u·dz: dx = dz − b u, du = −(a dz + b x).
+//! The backward pass reflects the output back to recover each reflection's input, so that nothing
+//! is stored.
+
+use super::{Bijection, Shape};
+use crate::math::{Packed, Real, Weights, dot};
+
+/// M reflections z = x − (u·x) u one after the other; see the source file's head for the gradient.
+pub struct Householder;
+
+/// The longest product; beyond D reflections nothing is gained.
+const MAX_REFLECTIONS: usize = 4096;
+
+#[inline(always)]
+fn reflect<R: Real, W: Weights<R>>(u: W, x: &mut [R]) -> R {
+    let a = dot(u, x);
+    for (i, x) in x.iter_mut().enumerate() {
+        *x = *x - a * u.at(i, *x);
+    }
+    a
+}
+
+impl Bijection for Householder {
+    fn exists(shape: Shape) -> bool {
+        (1..=MAX_REFLECTIONS).contains(&shape.arg) && shape.option == 0
+    }
+    fn weight_len(shape: Shape) -> usize {
+        shape.arg * shape.dim
+    }
+    fn scratch_len(_: Shape) -> usize {
+        0
+    }
+    fn multiply_adds(shape: Shape) -> usize {
+        2 * shape.arg * shape.dim
+    }
+    fn valid(shape: Shape, w: Packed) -> bool {
+        // |u|² = 2 to f32's accuracy, or 0: a reflection of length zero changes nothing.
+        (0..shape.arg).all(|m| {
+            let u = Weights::<f32>::part(w, m * shape.dim, shape.dim);
+            let square = u.iter().fold(0.0_f32, |sum, u| sum + u * u);
+            (square - 2.0).abs() < 1e-3 || square == 0.0
+        })
+    }
+
+    #[inline(always)]
+    fn forward<R: Real, W: Weights<R>>(shape: Shape, w: W, x: &mut [R], _: &mut [R]) -> R {
+        for m in 0..shape.arg {
+            reflect(w.part(m * x.len(), x.len()), x);
+        }
+        x[0].lift(0.0)
+    }
+
+    #[inline(always)]
+    fn inverse<R: Real, W: Weights<R>>(shape: Shape, w: W, z: &mut [R], _: &mut [R]) -> R {
+        for m in (0..shape.arg).rev() {
+            reflect(w.part(m * z.len(), z.len()), z);
+        }
+        z[0].lift(0.0)
+    }
+
+    #[inline(always)]
+    fn backward<R: Real, W: Weights<R>>(
+        shape: Shape,
+        w: W,
+        x: &mut [R],
+        dz: &mut [R],
+        _: R,
+        dw: &mut [R],
+        scratch: &mut [R],
+    ) {
+        Self::forward(shape, w, x, scratch);
+        for m in (0..shape.arg).rev() {
+            let start = m * shape.dim;
+            let u = w.part(start, shape.dim);
+            // A reflection is its own inverse: u·(its input) = −u·(its output), and `x` becomes
+            // the input.
+            let a = -reflect(u, x);
+            let b = dot(u, dz);
+            let du = &mut dw[start..start + shape.dim];
+            for (i, ((x, d), du)) in x.iter().zip(dz.iter_mut()).zip(du).enumerate() {
+                *du = *du - (a * *d + b * *x);
+                *d = *d - b * u.at(i, *x);
+            }
+        }
+    }
+
+    fn theta_len(shape: Shape) -> usize {
+        shape.arg * shape.dim
+    }
+
+    fn neutral<R: Real>(shape: Shape, like: R, w: &mut [R]) {
+        // The reflection of one axis, which every M has; an even M cancels to the identity.
+        w.fill(like.lift(0.0));
+        for u in w.chunks_exact_mut(shape.dim) {
+            u[0] = like.constant(core::f64::consts::SQRT_2);
+        }
+    }
+
+    fn constrain<R: Real>(shape: Shape, theta: &[R], w: &mut [R]) {
+        for (v, u) in theta.chunks_exact(shape.dim).zip(w.chunks_exact_mut(shape.dim)) {
+            let factor = v[0].constant(core::f64::consts::SQRT_2) / length(v);
+            for (v, u) in v.iter().zip(u) {
+                *u = *v * factor;
+            }
+        }
+    }
+
+    fn constrain_backward<R: Real>(shape: Shape, theta: &[R], w: &[R], dw: &[R], dtheta: &mut [R]) {
+        // u = √2 v/|v|, so dv = √2/|v| (du − ½ (u·du) u): the part along u changes nothing.
+        let rows = theta.chunks_exact(shape.dim).zip(w.chunks_exact(shape.dim));
+        let gradients = dw.chunks_exact(shape.dim).zip(dtheta.chunks_exact_mut(shape.dim));
+        for ((v, u), (du, dv)) in rows.zip(gradients) {
+            let factor = v[0].constant(core::f64::consts::SQRT_2) / length(v);
+            let along = dot(u, du) * v[0].lift(0.5);
+            for ((u, du), dv) in u.iter().zip(du).zip(dv) {
+                *dv = *dv + factor * (*du - along * *u);
+            }
+        }
+    }
+
+    fn unconstrain<R: Real>(_: Shape, w: &[R], theta: &mut [R]) {
+        theta.copy_from_slice(w);
+    }
+}
+
+/// |v|, at least 1e-15 so that a vector of zeros becomes a reflection of length zero, not NaN.
+fn length<R: Real>(v: &[R]) -> R {
+    dot(v, v).max(v[0].lift(1e-30)).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vector_of_zeros_reflects_nothing() {
+        let shape = Shape { dim: 2, arg: 1, option: 0 };
+        let mut u = [f64::NAN; 2];
+        Householder::constrain(shape, &[0.0, 0.0], &mut u);
+        let mut x = [3.0, 4.0];
+        Householder::forward(shape, &u[..], &mut x, &mut []);
+        assert_eq!(x, [3.0, 4.0]);
+    }
+
+    #[test]
+    fn one_reflection_swaps_two_axes() {
+        let shape = Shape { dim: 2, arg: 1, option: 0 };
+        let mut u = [0.0; 2];
+        Householder::constrain(shape, &[1.0, -1.0], &mut u);
+        let mut x = [3.0_f64, 4.0];
+        Householder::forward(shape, &u[..], &mut x, &mut []);
+        assert!((x[0] - 4.0).abs() < 1e-15 && (x[1] - 3.0).abs() < 1e-15);
+    }
+}

@@ -1,0 +1,192 @@
+//! Invertible layers: the trait that each implements, and the one table that lists them.
+//!
+//! Adding a layer takes two places: its file, and its row in the table below. The row gives
+//! decoding, dispatch, training and every law test.
+
+mod affine;
+mod dct;
+mod householder;
+mod knots;
+mod permutation;
+mod rational_linear;
+mod rational_quadratic;
+
+pub use affine::Affine;
+pub use dct::Dct;
+pub use householder::Householder;
+pub use knots::{MIN_BIN, MIN_SLOPE, Tails};
+pub use permutation::Permutation;
+pub use rational_linear::RationalLinear;
+pub use rational_quadratic::RationalQuadratic;
+
+use crate::math::{Packed, Real, Weights};
+
+/// What a layer needs to know beside its weights.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// D, the dimension of the data.
+    pub dim: usize,
+    /// K bins of a spline, M reflections of a Householder product; 0 elsewhere.
+    pub arg: usize,
+    /// [`Tails`] of a spline; 0 elsewhere.
+    pub option: u8,
+}
+
+/// An invertible map of D numbers, in place, without state.
+///
+/// `w` are the packed weights of [`Bijection::weight_len`] numbers, `theta` the free parameters
+/// that an optimiser moves; `scratch` has [`Bijection::scratch_len`] numbers of any content.
+/// Some weights are constants (a spline's outer knots, a cosine table): [`Bijection::neutral`]
+/// writes them and [`Bijection::constrain`] leaves them as they are.
+pub trait Bijection {
+    /// Whether a layer of this shape exists.
+    fn exists(shape: Shape) -> bool;
+    /// Packed weights that a layer of this shape reads.
+    fn weight_len(shape: Shape) -> usize;
+    /// Numbers of scratch space that a call needs.
+    fn scratch_len(shape: Shape) -> usize;
+    /// Multiply-adds of one forward pass, divisions counted as one each.
+    fn multiply_adds(shape: Shape) -> usize;
+    /// Whether finite weights describe a bijection.
+    fn valid(shape: Shape, w: Packed) -> bool;
+
+    /// x → z in place; returns ladj = log|det ∂z/∂x|.
+    fn forward<R: Real, W: Weights<R>>(shape: Shape, w: W, x: &mut [R], scratch: &mut [R]) -> R;
+    /// z → x in place; returns the ladj of the inverse, log|det ∂x/∂z|.
+    fn inverse<R: Real, W: Weights<R>>(shape: Shape, w: W, z: &mut [R], scratch: &mut [R]) -> R;
+    /// Turns `dz` into dx and adds to `dw`. `x` is the layer's input on entry, scrap on return.
+    fn backward<R: Real, W: Weights<R>>(
+        shape: Shape,
+        w: W,
+        x: &mut [R],
+        dz: &mut [R],
+        dladj: R,
+        dw: &mut [R],
+        scratch: &mut [R],
+    );
+
+    /// Number of free parameters.
+    fn theta_len(shape: Shape) -> usize;
+    /// Weights of a layer that changes nothing or as little as it can, constants included.
+    fn neutral<R: Real>(shape: Shape, like: R, w: &mut [R]);
+    /// θ → w; constants in `w` stay.
+    fn constrain<R: Real>(shape: Shape, theta: &[R], w: &mut [R]);
+    /// Adds to `dtheta` the gradient that `dw` means for θ; `w` is what `constrain` made of it.
+    fn constrain_backward<R: Real>(shape: Shape, theta: &[R], w: &[R], dw: &[R], dtheta: &mut [R]);
+    /// w → θ, so that `constrain` gives `w` again (to within its floors).
+    fn unconstrain<R: Real>(shape: Shape, w: &[R], theta: &mut [R]);
+}
+
+/// The table: code in a model file, and the layer of that code. A code is never given away twice.
+macro_rules! layers {
+    ($($code:literal => $name:ident,)*) => {
+        /// Which bijection a layer is; its number is the code in a model file.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        #[non_exhaustive]
+        pub enum Layer {
+            $(
+                #[doc = concat!("[`", stringify!($name), "`].")]
+                $name = $code,
+            )*
+        }
+
+        impl Layer {
+            /// Every layer, in the order of the codes.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The layer of this code.
+            pub fn from_code(code: u8) -> Option<Self> {
+                match code {
+                    $($code => Some(Self::$name),)*
+                    _ => None,
+                }
+            }
+
+            /// Name of the layer.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+
+            /// See [`Bijection::exists`].
+            pub fn exists(self, shape: Shape) -> bool {
+                match self { $(Self::$name => $name::exists(shape),)* }
+            }
+
+            /// See [`Bijection::weight_len`].
+            pub fn weight_len(self, shape: Shape) -> usize {
+                match self { $(Self::$name => $name::weight_len(shape),)* }
+            }
+
+            /// See [`Bijection::scratch_len`].
+            pub fn scratch_len(self, shape: Shape) -> usize {
+                match self { $(Self::$name => $name::scratch_len(shape),)* }
+            }
+
+            /// See [`Bijection::multiply_adds`].
+            pub fn multiply_adds(self, shape: Shape) -> usize {
+                match self { $(Self::$name => $name::multiply_adds(shape),)* }
+            }
+
+            /// See [`Bijection::valid`].
+            pub fn valid(self, shape: Shape, w: Packed) -> bool {
+                match self { $(Self::$name => $name::valid(shape, w),)* }
+            }
+
+            /// See [`Bijection::theta_len`].
+            pub fn theta_len(self, shape: Shape) -> usize {
+                match self { $(Self::$name => $name::theta_len(shape),)* }
+            }
+
+            /// See [`Bijection::forward`].
+            #[inline(always)]
+            pub fn forward<R: Real, W: Weights<R>>(self, shape: Shape, w: W, x: &mut [R], scratch: &mut [R]) -> R {
+                match self { $(Self::$name => $name::forward(shape, w, x, scratch),)* }
+            }
+
+            /// See [`Bijection::inverse`].
+            #[inline(always)]
+            pub fn inverse<R: Real, W: Weights<R>>(self, shape: Shape, w: W, z: &mut [R], scratch: &mut [R]) -> R {
+                match self { $(Self::$name => $name::inverse(shape, w, z, scratch),)* }
+            }
+
+            /// See [`Bijection::backward`].
+            #[expect(clippy::too_many_arguments, reason = "the trait's, and the layer")]
+            #[inline(always)]
+            pub fn backward<R: Real, W: Weights<R>>(
+                self, shape: Shape, w: W, x: &mut [R], dz: &mut [R], dladj: R, dw: &mut [R], scratch: &mut [R],
+            ) {
+                match self { $(Self::$name => $name::backward(shape, w, x, dz, dladj, dw, scratch),)* }
+            }
+
+            /// See [`Bijection::neutral`].
+            pub fn neutral<R: Real>(self, shape: Shape, like: R, w: &mut [R]) {
+                match self { $(Self::$name => $name::neutral(shape, like, w),)* }
+            }
+
+            /// See [`Bijection::constrain`].
+            pub fn constrain<R: Real>(self, shape: Shape, theta: &[R], w: &mut [R]) {
+                match self { $(Self::$name => $name::constrain(shape, theta, w),)* }
+            }
+
+            /// See [`Bijection::constrain_backward`].
+            pub fn constrain_backward<R: Real>(self, shape: Shape, theta: &[R], w: &[R], dw: &[R], dtheta: &mut [R]) {
+                match self { $(Self::$name => $name::constrain_backward(shape, theta, w, dw, dtheta),)* }
+            }
+
+            /// See [`Bijection::unconstrain`].
+            pub fn unconstrain<R: Real>(self, shape: Shape, w: &[R], theta: &mut [R]) {
+                match self { $(Self::$name => $name::unconstrain(shape, w, theta),)* }
+            }
+        }
+    };
+}
+
+layers! {
+    0x01 => Affine,
+    0x02 => RationalQuadratic,
+    0x03 => RationalLinear,
+    0x04 => Householder,
+    0x05 => Dct,
+    0x06 => Permutation,
+}

@@ -1,0 +1,86 @@
+//! Fixed reordering, zᵢ = x\[pᵢ\]. No parameters; ladj = 0.
+//!
+//! Weights: p \[D\], the numbers 0 … D − 1 in any order, constants.
+
+use super::{Bijection, Shape};
+use crate::math::{Packed, Real, Weights};
+use crate::model::MAX_DIM;
+
+/// zᵢ = x\[pᵢ\].
+pub struct Permutation;
+
+impl Bijection for Permutation {
+    fn exists(shape: Shape) -> bool {
+        shape.arg == 0 && shape.option == 0
+    }
+    fn weight_len(shape: Shape) -> usize {
+        shape.dim
+    }
+    fn scratch_len(shape: Shape) -> usize {
+        shape.dim
+    }
+    fn multiply_adds(_: Shape) -> usize {
+        0
+    }
+    fn valid(shape: Shape, w: Packed) -> bool {
+        // Every number once; a bit for each that was seen.
+        let mut seen = [0_u32; MAX_DIM / 32];
+        w.iter().all(|p| {
+            let i = p as usize;
+            let whole = p >= 0.0 && i < shape.dim && i as f32 == p;
+            let Some(word) = seen.get_mut(i / 32).filter(|_| whole) else { return false };
+            let bit = 1 << (i % 32);
+            let first = *word & bit == 0;
+            *word |= bit;
+            first
+        })
+    }
+
+    #[inline(always)]
+    fn forward<R: Real, W: Weights<R>>(_: Shape, w: W, x: &mut [R], scratch: &mut [R]) -> R {
+        let like = x[0];
+        let old = &mut scratch[..x.len()];
+        old.copy_from_slice(x);
+        for (i, x) in x.iter_mut().enumerate() {
+            *x = old[w.at(i, like).to_index()];
+        }
+        like.lift(0.0)
+    }
+
+    #[inline(always)]
+    fn inverse<R: Real, W: Weights<R>>(_: Shape, w: W, z: &mut [R], scratch: &mut [R]) -> R {
+        let like = z[0];
+        let old = &mut scratch[..z.len()];
+        old.copy_from_slice(z);
+        for (i, old) in old.iter().enumerate() {
+            z[w.at(i, like).to_index()] = *old;
+        }
+        like.lift(0.0)
+    }
+
+    #[inline(always)]
+    fn backward<R: Real, W: Weights<R>>(
+        shape: Shape,
+        w: W,
+        _: &mut [R],
+        dz: &mut [R],
+        _: R,
+        _: &mut [R],
+        scratch: &mut [R],
+    ) {
+        // The transpose of a permutation is its inverse.
+        Self::inverse(shape, w, dz, scratch);
+    }
+
+    fn theta_len(_: Shape) -> usize {
+        0
+    }
+    fn neutral<R: Real>(_: Shape, like: R, w: &mut [R]) {
+        for (i, w) in w.iter_mut().enumerate() {
+            *w = like.lift(i as f32);
+        }
+    }
+    fn constrain<R: Real>(_: Shape, _: &[R], _: &mut [R]) {}
+    fn constrain_backward<R: Real>(_: Shape, _: &[R], _: &[R], _: &[R], _: &mut [R]) {}
+    fn unconstrain<R: Real>(_: Shape, _: &[R], _: &mut [R]) {}
+}

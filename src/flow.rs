@@ -1,0 +1,162 @@
+//! A flow: the layers of a model one after the other, and the density that they give.
+//!
+//! log p(x) = log p_base(z) + Σ ladj, where z is x after all layers: the change of variables
+//! (Rezende and Mohamed 2015, arXiv:1505.05770, eq. 6). The functions here take slices, so that
+//! their code stands once in flash; [`Flow`] puts the buffers on the stack.
+
+use crate::detector::{Alarm, LOG_PROB_MIN};
+use crate::model::{Error, Model};
+
+/// What a model says of one reading.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Reading {
+    /// log p(x) in nats, at least [`LOG_PROB_MIN`]; never NaN.
+    pub log_prob: f32,
+    /// Share of normal readings that are as improbable; 1 where the model has no calibration table.
+    pub p_value: f32,
+    /// The decision.
+    pub alarm: Alarm,
+}
+
+impl Reading {
+    /// −log p(x): the larger, the less probable.
+    pub fn score(&self) -> f32 {
+        -self.log_prob
+    }
+}
+
+/// x → z in place; returns the sum of the layers' ladj. `x` \[D\], `scratch`
+/// \[[`Model::scratch_len`]\].
+pub fn forward(model: &Model, x: &mut [f32], scratch: &mut [f32]) -> f32 {
+    model.layers().fold(0.0, |ladj, step| {
+        ladj + step.layer.forward(step.shape, step.weights, x, scratch)
+    })
+}
+
+/// z → x in place; returns the sum of the inverses' ladj. Shapes as in [`forward`].
+pub fn inverse(model: &Model, z: &mut [f32], scratch: &mut [f32]) -> f32 {
+    // The layers are found from the front only; a stack is short, and sampling is the rare case.
+    (0..model.layers().len()).rev().fold(0.0, |ladj, index| {
+        model.layers().nth(index).map_or(ladj, |step| {
+            ladj + step.layer.inverse(step.shape, step.weights, z, scratch)
+        })
+    })
+}
+
+/// log p of one input in nats; [`LOG_PROB_MIN`] where the input is not finite or so far outside
+/// that the arithmetic overflows.
+///
+/// `input` has [`Model::input_len`] numbers, `work` [`Model::work_len`] or more.
+///
+/// # Panics
+///
+/// When a slice is shorter than that.
+pub fn log_prob(model: &Model, input: &[f32], work: &mut [f32]) -> f32 {
+    let (x, scratch) = work.split_at_mut(model.dim());
+    log_prob_in(model, input, x, scratch)
+}
+
+fn log_prob_in(model: &Model, input: &[f32], x: &mut [f32], scratch: &mut [f32]) -> f32 {
+    if !input.iter().all(|x| x.is_finite()) {
+        return LOG_PROB_MIN;
+    }
+    match model.front_end() {
+        Some(front_end) => front_end.extract(input, x, scratch),
+        None => x.copy_from_slice(input),
+    }
+    let ladj = forward(model, x, scratch);
+    let (base, weights) = model.base();
+    let log_prob = base.log_prob(weights, x, scratch) + ladj;
+    // An infinite density is as little to be trusted as none.
+    if log_prob > LOG_PROB_MIN && log_prob < f32::INFINITY { log_prob } else { LOG_PROB_MIN }
+}
+
+/// Density, p-value and alarm of one input; slices as in [`log_prob`].
+pub fn read(model: &Model, input: &[f32], work: &mut [f32]) -> Reading {
+    judge(model, input, log_prob(model, input, work))
+}
+
+fn judge(model: &Model, input: &[f32], log_prob: f32) -> Reading {
+    let finite = input.iter().all(|x| x.is_finite());
+    let (p_value, alarm) = match model.calibration() {
+        Some(table) => (table.p_value(-log_prob), table.alarm(-log_prob)),
+        None => (1.0, Alarm::None),
+    };
+    Reading { log_prob, p_value, alarm: if finite { alarm } else { Alarm::NotFinite } }
+}
+
+/// A sample of the density: `noise` \[D\] independent standard normals on entry, x on return.
+/// `choice` in [0, 1) picks the component of a mixture base. Shapes as in [`forward`].
+///
+/// For a model with a front end x are features, not a window.
+pub fn sample(model: &Model, noise: &mut [f32], choice: f32, scratch: &mut [f32]) {
+    let (base, weights) = model.base();
+    base.sample(weights, noise, choice);
+    inverse(model, noise, scratch);
+}
+
+impl Model<'_> {
+    /// Numbers of work space that [`log_prob`] needs.
+    pub fn work_len(&self) -> usize {
+        let front_end = self.front_end().map_or(0, |front_end| front_end.scratch_len());
+        self.dim() + self.scratch_len().max(front_end)
+    }
+}
+
+/// A model without front end whose dimension is known when the program is compiled: scoring without
+/// a buffer of the caller's.
+///
+/// `S` is the scratch space on the stack; the default suits every layer and a mixture of up to D
+/// components.
+#[derive(Clone, Copy, Debug)]
+pub struct Flow<'m, const D: usize, const S: usize = D> {
+    model: Model<'m>,
+}
+
+impl<'m, const D: usize, const S: usize> Flow<'m, D, S> {
+    /// A flow over a model's bytes.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Model::new_checked`], and [`Error::Sizes`] where `D` is not the model's input or
+    /// `S` is too small.
+    pub fn new(bytes: &'m [u8]) -> Result<Self, Error> {
+        let model = Model::new_checked(bytes)?;
+        if model.input_len() != D || model.front_end().is_some() || model.scratch_len() > S {
+            return Err(Error::Sizes { input: model.input_len(), scratch: model.scratch_len() });
+        }
+        Ok(Self { model })
+    }
+
+    /// The model.
+    pub fn model(&self) -> &Model<'m> {
+        &self.model
+    }
+
+    /// x → z in place; returns ladj.
+    pub fn forward(&self, x: &mut [f32; D]) -> f32 {
+        forward(&self.model, x, &mut [0.0; S])
+    }
+
+    /// z → x in place; returns the ladj of the inverse.
+    pub fn inverse(&self, z: &mut [f32; D]) -> f32 {
+        inverse(&self.model, z, &mut [0.0; S])
+    }
+
+    /// log p(x) in nats; see [`log_prob`].
+    pub fn log_prob(&self, x: &[f32; D]) -> f32 {
+        log_prob_in(&self.model, x, &mut [0.0; D], &mut [0.0; S])
+    }
+
+    /// Density, p-value and alarm of one reading.
+    pub fn read(&self, x: &[f32; D]) -> Reading {
+        judge(&self.model, x, self.log_prob(x))
+    }
+
+    /// A sample from `noise` of independent standard normals; see [`sample`].
+    pub fn sample(&self, mut noise: [f32; D], choice: f32) -> [f32; D] {
+        sample(&self.model, &mut noise, choice, &mut [0.0; S]);
+        noise
+    }
+}

@@ -1,0 +1,477 @@
+//! Numbers: the trait that every kernel is written over, where weights live, and the one order of
+//! summation.
+//!
+//! A kernel uses `+ - * /` and the functions of [`Real`], nothing else; that is what makes its
+//! `f32` result the same on every target.
+
+use core::ops::{Add, Div, Mul, Neg, Sub};
+
+/// ln 2, to the last digit of `f64`.
+pub(crate) const LN_2: f64 = core::f64::consts::LN_2;
+
+/// ½ ln 2π: what each dimension of a standard normal subtracts from a log density.
+pub(crate) const HALF_LN_TAU: f64 = 0.918_938_533_204_672_8;
+
+/// A number, or a vector of numbers that go through a kernel side by side.
+///
+/// Implemented for `f32` (the device, and every score), `f64` (reference), the tests' dual numbers
+/// (exact derivatives) and the trainer's lanes (one sample a lane). Kernels choose with
+/// [`Real::select`] where lanes could disagree, never with `if`.
+pub trait Real:
+    Copy
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+{
+    /// Outcome of a comparison, one truth a lane.
+    type Mask: Copy;
+    /// Position in a table, one a lane.
+    type Index: Copy;
+    /// Power of two set aside by [`Real::take_exponent`], one a lane.
+    type Exponent: Copy;
+
+    /// The weight `value` as a number of this kind; `self` only lends its kind (a vector finds its
+    /// instruction set in its neighbour).
+    fn lift(self, value: f32) -> Self;
+    /// The mathematical constant `value`, rounded once to this kind.
+    fn constant(self, value: f64) -> Self;
+    /// Whether `self ≥ other`; false where either is NaN.
+    fn ge(self, other: Self) -> Self::Mask;
+    /// Both.
+    fn and(a: Self::Mask, b: Self::Mask) -> Self::Mask;
+    /// Whether the mask holds in every lane.
+    fn all(mask: Self::Mask) -> bool;
+    /// `yes` where the mask holds, `no` elsewhere.
+    fn select(mask: Self::Mask, yes: Self, no: Self) -> Self;
+
+    /// √self.
+    fn sqrt(self) -> Self;
+    /// Natural logarithm.
+    fn ln(self) -> Self;
+    /// e to the power of `self`.
+    fn exp(self) -> Self;
+    /// `self` as a position, for weights that are positions (a permutation's).
+    fn to_index(self) -> usize;
+
+    /// 2⁰, to start a product with.
+    fn no_exponent(self) -> Self::Exponent;
+    /// Returns the mantissa of a positive `self`, in [1, 2), and adds its power of two to
+    /// `exponent`, so that a long product neither overflows nor underflows. Zero, subnormal and
+    /// non-finite numbers come back as they are, or as a non-finite number.
+    fn take_exponent(self, exponent: &mut Self::Exponent) -> Self;
+    /// `exponent` as a number.
+    fn exponent_value(self, exponent: Self::Exponent) -> Self;
+
+    /// The greatest `k` in `0..bins` with `knots[k] ≤ self`, or 0. `knots` increase.
+    fn search<W: Weights<Self>>(self, knots: W, bins: usize) -> Self::Index;
+    /// `table[index + offset]`, where every index is below `bins`.
+    fn gather<W: Weights<Self>>(
+        self,
+        table: W,
+        index: Self::Index,
+        bins: usize,
+        offset: usize,
+    ) -> Self;
+    /// `table[index] += self`, where every index is below `table.len()`.
+    fn scatter(self, table: &mut [Self], index: Self::Index);
+
+    /// The larger of two numbers.
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        Self::select(self.ge(other), self, other)
+    }
+    /// The smaller of two numbers.
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        Self::select(other.ge(self), self, other)
+    }
+    /// |self|.
+    #[inline(always)]
+    fn abs(self) -> Self {
+        Self::max(self, -self)
+    }
+}
+
+/// Packed numbers that a kernel reads: a model's bytes, a training slice, a network's output.
+pub trait Weights<R: Real>: Copy {
+    /// Number of weights.
+    fn len(self) -> usize;
+    /// Weight `i`, as a number of the kind of `like`.
+    fn at(self, i: usize, like: R) -> R;
+    /// Weights `start..start + len`.
+    fn part(self, start: usize, len: usize) -> Self;
+    /// Whether there are none.
+    fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Weights of the same kind as the data; one set a lane where the kind is a vector.
+impl<R: Real> Weights<R> for &[R] {
+    #[inline(always)]
+    fn len(self) -> usize {
+        <[R]>::len(self)
+    }
+    #[inline(always)]
+    fn at(self, i: usize, _like: R) -> R {
+        self[i]
+    }
+    #[inline(always)]
+    fn part(self, start: usize, len: usize) -> Self {
+        &self[start..start + len]
+    }
+}
+
+/// Weights in a packed model: little-endian `f32`, shared by all lanes.
+#[derive(Clone, Copy, Debug)]
+pub struct Packed<'m>(&'m [[u8; 4]]);
+
+impl<'m> Packed<'m> {
+    /// Reads `bytes` as weights; up to three bytes at the end that make no weight are left out.
+    pub fn new(bytes: &'m [u8]) -> Self {
+        Self(bytes.as_chunks().0)
+    }
+
+    /// Weight `i`, or 0 past the end.
+    #[inline(always)]
+    pub fn get(self, i: usize) -> f32 {
+        self.0.get(i).map_or(0.0, |bytes| f32::from_le_bytes(*bytes))
+    }
+
+    /// All weights in order.
+    pub fn iter(self) -> impl Iterator<Item = f32> + 'm {
+        self.0.iter().map(|bytes| f32::from_le_bytes(*bytes))
+    }
+}
+
+impl<R: Real> Weights<R> for Packed<'_> {
+    #[inline(always)]
+    fn len(self) -> usize {
+        self.0.len()
+    }
+    #[inline(always)]
+    fn at(self, i: usize, like: R) -> R {
+        like.lift(self.get(i))
+    }
+    #[inline(always)]
+    fn part(self, start: usize, len: usize) -> Self {
+        // The checked reader has compared every length with the layer's shape, so the fallback is
+        // never taken; it only keeps the panic machinery out of a device's image.
+        Self(self.0.get(start..start + len).unwrap_or(&[]))
+    }
+}
+
+/// Weights shared by all lanes of a vector kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Shared<'w>(pub &'w [f32]);
+
+impl<R: Real> Weights<R> for Shared<'_> {
+    #[inline(always)]
+    fn len(self) -> usize {
+        self.0.len()
+    }
+    #[inline(always)]
+    fn at(self, i: usize, like: R) -> R {
+        like.lift(self.0[i])
+    }
+    #[inline(always)]
+    fn part(self, start: usize, len: usize) -> Self {
+        Self(&self.0[start..start + len])
+    }
+}
+
+/// A sum in four interleaved lanes, joined as (0 + 1) + (2 + 3).
+///
+/// The order is part of the model format: a compiler may use vectors without changing a bit.
+#[derive(Clone, Copy)]
+pub(crate) struct Sum4<R>([R; 4]);
+
+impl<R: Real> Sum4<R> {
+    #[inline(always)]
+    pub(crate) fn new(like: R) -> Self {
+        Self([like.lift(0.0); 4])
+    }
+
+    #[inline(always)]
+    pub(crate) fn total(self) -> R {
+        let [a, b, c, d] = self.0;
+        (a + b) + (c + d)
+    }
+}
+
+/// Σᵢ f(xᵢ, i) in the order of [`Sum4`].
+#[inline(always)]
+pub(crate) fn sum4<R: Real>(x: &[R], like: R, f: impl Fn(R, usize) -> R) -> R {
+    let mut sum = Sum4::new(like);
+    let (quads, rest) = x.as_chunks::<4>();
+    for (q, quad) in quads.iter().enumerate() {
+        for (lane, (s, x)) in sum.0.iter_mut().zip(quad).enumerate() {
+            *s = *s + f(*x, 4 * q + lane);
+        }
+    }
+    for (lane, (s, x)) in sum.0.iter_mut().zip(rest).enumerate() {
+        *s = *s + f(*x, 4 * quads.len() + lane);
+    }
+    sum.total()
+}
+
+/// w · x in the order of [`Sum4`]. `w` and `x` have the same length.
+#[inline(always)]
+pub(crate) fn dot<R: Real, W: Weights<R>>(w: W, x: &[R]) -> R {
+    let Some(&like) = x.first() else {
+        unreachable!("a layer has at least one dimension");
+    };
+    sum4(x, like, |x, i| w.at(i, like) * x)
+}
+
+/// Product of positive factors whose logarithm is taken once.
+#[derive(Clone, Copy)]
+pub(crate) struct LogProduct<R: Real> {
+    mantissa: R,
+    exponent: R::Exponent,
+}
+
+impl<R: Real> LogProduct<R> {
+    #[inline(always)]
+    pub(crate) fn new(like: R) -> Self {
+        Self { mantissa: like.lift(1.0), exponent: like.no_exponent() }
+    }
+
+    #[inline(always)]
+    pub(crate) fn multiply(&mut self, factor: R) {
+        // Both are in [1, 2) after the split, so a product never leaves the range of a number.
+        let factor = factor.take_exponent(&mut self.exponent);
+        self.mantissa = (self.mantissa * factor).take_exponent(&mut self.exponent);
+    }
+
+    #[inline(always)]
+    pub(crate) fn ln(self) -> R {
+        let exponent = self.mantissa.exponent_value(self.exponent);
+        exponent * exponent.constant(LN_2) + self.mantissa.ln()
+    }
+}
+
+/// ln(1 + eᵃ) without overflow.
+#[inline(always)]
+pub(crate) fn softplus<R: Real>(a: R) -> R {
+    let one = a.lift(1.0);
+    a.max(a.lift(0.0)) + (one + (-a.abs()).exp()).ln()
+}
+
+/// 1 / (1 + e⁻ᵃ), the derivative of [`softplus`].
+#[inline(always)]
+pub(crate) fn logistic<R: Real>(a: R) -> R {
+    let one = a.lift(1.0);
+    let e = (-a.abs()).exp();
+    R::select(a.ge(a.lift(0.0)), one, e) / (one + e)
+}
+
+/// Bisection: the greatest `k` in `0..bins` with `knots[k] ≤ x`, or 0.
+#[inline(always)]
+fn bisect<R: Real, W: Weights<R>>(knots: W, bins: usize, not_below: impl Fn(R) -> bool, like: R) -> usize {
+    let (mut low, mut high) = (0, bins);
+    while high - low > 1 {
+        let middle = (low + high) / 2;
+        if not_below(knots.at(middle, like)) {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    low
+}
+
+impl Real for f32 {
+    type Mask = bool;
+    type Index = usize;
+    type Exponent = i32;
+
+    #[inline(always)]
+    fn lift(self, value: f32) -> Self {
+        value
+    }
+    #[inline(always)]
+    fn constant(self, value: f64) -> Self {
+        value as f32
+    }
+    #[inline(always)]
+    fn ge(self, other: Self) -> bool {
+        self >= other
+    }
+    #[inline(always)]
+    fn and(a: bool, b: bool) -> bool {
+        a & b
+    }
+    #[inline(always)]
+    fn all(mask: bool) -> bool {
+        mask
+    }
+    #[inline(always)]
+    fn select(mask: bool, yes: Self, no: Self) -> Self {
+        if mask { yes } else { no }
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        libm::sqrtf(self)
+    }
+    #[inline]
+    fn ln(self) -> Self {
+        libm::logf(self)
+    }
+    #[inline]
+    fn exp(self) -> Self {
+        libm::expf(self)
+    }
+    #[inline(always)]
+    fn to_index(self) -> usize {
+        self as usize
+    }
+    #[inline(always)]
+    fn no_exponent(self) -> i32 {
+        0
+    }
+    #[inline(always)]
+    fn take_exponent(self, exponent: &mut i32) -> Self {
+        let bits = self.to_bits();
+        let biased = bits >> 23; // The sign is part of it, so that a negative number fails the test.
+        if biased.wrapping_sub(1) >= 254 {
+            return self; // Zero, subnormal, infinite, NaN or negative: the logarithm says the rest.
+        }
+        *exponent += biased as i32 - 127;
+        f32::from_bits((bits & 0x007f_ffff) | 0x3f80_0000)
+    }
+    #[inline(always)]
+    fn exponent_value(self, exponent: i32) -> Self {
+        exponent as f32
+    }
+    #[inline(always)]
+    fn search<W: Weights<Self>>(self, knots: W, bins: usize) -> usize {
+        bisect(knots, bins, |knot| self >= knot, self)
+    }
+    #[inline(always)]
+    fn gather<W: Weights<Self>>(self, table: W, index: usize, _bins: usize, offset: usize) -> Self {
+        table.at(index + offset, self)
+    }
+    #[inline(always)]
+    fn scatter(self, table: &mut [Self], index: usize) {
+        table[index] += self;
+    }
+}
+
+impl Real for f64 {
+    type Mask = bool;
+    type Index = usize;
+    type Exponent = i32;
+
+    #[inline(always)]
+    fn lift(self, value: f32) -> Self {
+        f64::from(value)
+    }
+    #[inline(always)]
+    fn constant(self, value: f64) -> Self {
+        value
+    }
+    #[inline(always)]
+    fn ge(self, other: Self) -> bool {
+        self >= other
+    }
+    #[inline(always)]
+    fn and(a: bool, b: bool) -> bool {
+        a & b
+    }
+    #[inline(always)]
+    fn all(mask: bool) -> bool {
+        mask
+    }
+    #[inline(always)]
+    fn select(mask: bool, yes: Self, no: Self) -> Self {
+        if mask { yes } else { no }
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        libm::sqrt(self)
+    }
+    #[inline]
+    fn ln(self) -> Self {
+        libm::log(self)
+    }
+    #[inline]
+    fn exp(self) -> Self {
+        libm::exp(self)
+    }
+    #[inline(always)]
+    fn to_index(self) -> usize {
+        self as usize
+    }
+    #[inline(always)]
+    fn no_exponent(self) -> i32 {
+        0
+    }
+    #[inline(always)]
+    fn take_exponent(self, exponent: &mut i32) -> Self {
+        let bits = self.to_bits();
+        let biased = bits >> 52;
+        if biased.wrapping_sub(1) >= 2046 {
+            return self;
+        }
+        *exponent += biased as i32 - 1023;
+        f64::from_bits((bits & 0x000f_ffff_ffff_ffff) | 0x3ff0_0000_0000_0000)
+    }
+    #[inline(always)]
+    fn exponent_value(self, exponent: i32) -> Self {
+        f64::from(exponent)
+    }
+    #[inline(always)]
+    fn search<W: Weights<Self>>(self, knots: W, bins: usize) -> usize {
+        bisect(knots, bins, |knot| self >= knot, self)
+    }
+    #[inline(always)]
+    fn gather<W: Weights<Self>>(self, table: W, index: usize, _bins: usize, offset: usize) -> Self {
+        table.at(index + offset, self)
+    }
+    #[inline(always)]
+    fn scatter(self, table: &mut [Self], index: usize) {
+        table[index] += self;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sum4_joins_lanes_in_the_written_order() {
+        let x = [1.0e8_f32, 1.0, -1.0e8, 1.0, 3.0];
+        let expected = ((1.0e8 + 3.0) + 1.0) + (-1.0e8 + 1.0);
+        assert_eq!(sum4(&x, 0.0, |x, _| x).to_bits(), f32::to_bits(expected));
+    }
+
+    #[test]
+    fn a_product_of_extreme_factors_has_a_finite_logarithm() {
+        let mut product = LogProduct::new(0.0_f32);
+        for _ in 0..40 {
+            product.multiply(1.0e-30);
+        }
+        let expected = 40.0 * -30.0 * core::f64::consts::LN_10;
+        assert!((f64::from(product.ln()) - expected).abs() < 1e-3);
+    }
+
+    #[test]
+    fn bisection_finds_the_bin_of_every_knot_and_clamps_at_both_ends() {
+        let knots = [-1.0_f32, 0.0, 0.5, 2.0];
+        for (x, bin) in [(-9.0, 0), (-1.0, 0), (-0.1, 0), (0.0, 1), (0.5, 2), (2.0, 2), (9.0, 2), (f32::NAN, 0)] {
+            assert_eq!(f32::search(x, &knots[..], 3), bin, "x = {x}");
+        }
+    }
+
+    #[test]
+    fn softplus_and_logistic_hold_at_both_ends() {
+        assert_eq!(softplus(1000.0_f64), 1000.0);
+        assert_eq!(softplus(-1000.0_f64), 0.0);
+        assert_eq!(logistic(1000.0_f64), 1.0);
+        assert_eq!(logistic(-1000.0_f64), 0.0);
+        assert!((logistic(0.3_f64) - 0.574_442_516_811_659_2).abs() < 1e-15);
+    }
+}

@@ -1,0 +1,463 @@
+//! The packed model: layout, checked reader and writer. `FORMAT.md` tells the same to other
+//! languages.
+//!
+//! ```text
+//!  0        4    6    8    10   12       16       20
+//! +--------+----+----+----+----+--------+--------+----------------+-------------+---------+----------+
+//! | "FLXM" | v  | D  | C  | L  | bytes  | CRC-32 | L layer records | base record | weights | sections |
+//! +--------+----+----+----+----+--------+--------+----------------+-------------+---------+----------+
+//!   record:  code u8, option u8, argument u16        weights: f32, layer by layer, then the base's
+//!   section: tag [u8; 4], length u32, payload
+//! ```
+//!
+//! All little-endian; no alignment is needed. Lengths of weights follow from the records, so that
+//! no offset can lie. The checksum covers every byte but its own four.
+
+use core::fmt;
+use core::ops::Range;
+
+use crate::base::Base;
+use crate::bijection::{Layer, Shape};
+use crate::detector::Calibration;
+use crate::features::FrontEnd;
+use crate::math::{Packed, Weights};
+
+mod field {
+    use super::Range;
+
+    pub(super) const MAGIC: Range<usize> = 0..4;
+    pub(super) const VERSION: Range<usize> = 4..6;
+    pub(super) const DIM: Range<usize> = 6..8;
+    pub(super) const CONTEXT: Range<usize> = 8..10;
+    pub(super) const LAYERS: Range<usize> = 10..12;
+    pub(super) const BYTES: Range<usize> = 12..16;
+    pub(super) const CHECKSUM: Range<usize> = 16..20;
+    pub(super) const HEADER: usize = 20;
+    pub(super) const RECORD: usize = 4;
+    pub(super) const SECTION: usize = 8;
+}
+
+/// First four bytes of a model.
+pub const MAGIC: [u8; 4] = *b"FLXM";
+/// Format version that this crate reads and writes.
+pub const VERSION: u16 = 1;
+/// Largest D.
+pub const MAX_DIM: usize = 4096;
+
+/// Tags of the optional sections. A reader skips tags that it does not know.
+pub mod tag {
+    /// Feature front end, see [`crate::features`].
+    pub const FEATURES: [u8; 4] = *b"FEAT";
+    /// Calibration table, see [`crate::detector`].
+    pub const CALIBRATION: [u8; 4] = *b"CALI";
+    /// Names of the inputs, UTF-8, one a line.
+    pub const NAMES: [u8; 4] = *b"NAME";
+    /// Where the model comes from, UTF-8 text.
+    pub const PROVENANCE: [u8; 4] = *b"PROV";
+}
+
+/// Why bytes are not a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Error {
+    /// Fewer bytes than the header or than the header says.
+    Truncated {
+        /// Bytes that should be there.
+        expected: usize,
+        /// Bytes that are there.
+        found: usize,
+    },
+    /// More bytes than the header says.
+    TrailingBytes {
+        /// Bytes that should be there.
+        expected: usize,
+        /// Bytes that are there.
+        found: usize,
+    },
+    /// The first four bytes are not those of a model.
+    Magic,
+    /// A format version of another time.
+    Version {
+        /// The version found.
+        found: u16,
+    },
+    /// The bytes were changed after they were written.
+    Checksum,
+    /// D is 0 or above [`MAX_DIM`].
+    Dim {
+        /// The dimension found.
+        found: u16,
+    },
+    /// The model wants context variables, which this version has no layer for.
+    Context {
+        /// The context length found.
+        found: u16,
+    },
+    /// A layer of a code that this version does not know.
+    UnknownLayer {
+        /// Position of the layer.
+        layer: u16,
+        /// Its code.
+        code: u8,
+    },
+    /// A layer or the base has an impossible option or argument.
+    Shape {
+        /// Position of the layer; the number of layers stands for the base.
+        layer: u16,
+    },
+    /// A weight is not finite, or the weights are not those of a bijection (or of a density).
+    Weights {
+        /// Position of the layer; the number of layers stands for the base.
+        layer: u16,
+    },
+    /// A [`crate::Flow`] of another input length or with too little scratch space.
+    Sizes {
+        /// Numbers of one input that the model wants.
+        input: usize,
+        /// Numbers of scratch space that it wants.
+        scratch: usize,
+    },
+    /// A section is cut short or does not hold what its tag says.
+    Section {
+        /// Its tag.
+        tag: [u8; 4],
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Truncated { expected, found } => {
+                write!(f, "the model has {found} bytes, its header says {expected}: it was cut short")
+            }
+            Self::TrailingBytes { expected, found } => {
+                write!(f, "the model has {found} bytes, its header says {expected}: bytes were added")
+            }
+            Self::Magic => write!(f, "not a fluxlet model: it does not begin with \"FLXM\""),
+            Self::Version { found } => {
+                write!(f, "the model has format version {found}, this reader knows version {VERSION}")
+            }
+            Self::Checksum => write!(f, "the model is damaged: its checksum does not fit its bytes"),
+            Self::Dim { found } => write!(f, "the model has {found} dimensions, 1 to {MAX_DIM} are possible"),
+            Self::Context { found } => {
+                write!(f, "the model wants {found} context variables, this reader knows none")
+            }
+            Self::UnknownLayer { layer, code } => {
+                write!(f, "layer {layer} has the unknown code {code:#04x}: a newer version wrote this model")
+            }
+            Self::Shape { layer } => write!(f, "layer {layer} has an impossible shape"),
+            Self::Weights { layer } => write!(f, "layer {layer} has weights that no such layer can have"),
+            Self::Sizes { input, scratch } => {
+                write!(f, "the model wants inputs of {input} numbers and {scratch} of scratch space")
+            }
+            Self::Section { tag } => {
+                write!(f, "section \"{}\" is damaged", tag.escape_ascii())
+            }
+        }
+    }
+}
+
+impl core::error::Error for Error {}
+
+/// One layer of a model: what it is and its weights.
+#[derive(Clone, Copy, Debug)]
+pub struct LayerWeights<'m> {
+    /// Which bijection.
+    pub layer: Layer,
+    /// Its shape.
+    pub shape: Shape,
+    /// Its weights, [`Layer::weight_len`] numbers.
+    pub weights: Packed<'m>,
+}
+
+/// A checked model; nothing that it gives out can fail any more.
+#[derive(Clone, Copy, Debug)]
+pub struct Model<'m> {
+    bytes: &'m [u8],
+    dim: usize,
+    records: &'m [[u8; field::RECORD]],
+    weights: Packed<'m>,
+    base: Base,
+    base_weights: Packed<'m>,
+    scratch_len: usize,
+    front_end: Option<FrontEnd<'m>>,
+    calibration: Option<Calibration<'m>>,
+    names: Option<&'m str>,
+    provenance: Option<&'m str>,
+}
+
+pub(crate) fn u16_at(bytes: &[u8], at: Range<usize>) -> u16 {
+    bytes.get(at).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_le_bytes)
+}
+
+pub(crate) fn u32_at(bytes: &[u8], at: Range<usize>) -> u32 {
+    bytes.get(at).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes)
+}
+
+/// CRC-32 (ISO-HDLC, that of zip and Ethernet) of all bytes but the checksum's own.
+fn checksum(bytes: &[u8]) -> u32 {
+    // Without a table: 1 kB of flash is worth more than the milliseconds at start-up.
+    const CRC: crc::Crc<u32, crc::NoTable> = crc::Crc::<u32, crc::NoTable>::new(&crc::CRC_32_ISO_HDLC);
+    let mut digest = CRC.digest();
+    digest.update(bytes.get(..field::CHECKSUM.start).unwrap_or(&[]));
+    digest.update(bytes.get(field::CHECKSUM.end..).unwrap_or(&[]));
+    digest.finalize()
+}
+
+fn decode(record: [u8; field::RECORD], dim: usize) -> (u8, Shape) {
+    let [code, option, low, high] = record;
+    let arg = usize::from(u16::from_le_bytes([low, high]));
+    (code, Shape { dim, arg, option })
+}
+
+impl<'m> Model<'m> {
+    /// Checks every length, code and weight once; afterwards no accessor can fail.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`] names what is wrong with the bytes and where.
+    pub fn new_checked(bytes: &'m [u8]) -> Result<Self, Error> {
+        let found = bytes.len();
+        if found < field::HEADER {
+            // A foreign file is told from a cut one by as much of the magic as there is.
+            let magic = MAGIC.iter().zip(bytes).all(|(a, b)| a == b);
+            let short = Error::Truncated { expected: field::HEADER, found };
+            return Err(if magic { short } else { Error::Magic });
+        }
+        if bytes.get(field::MAGIC) != Some(&MAGIC) {
+            return Err(Error::Magic);
+        }
+        let version = u16_at(bytes, field::VERSION);
+        if version != VERSION {
+            return Err(Error::Version { found: version });
+        }
+        let expected = u32_at(bytes, field::BYTES) as usize;
+        if found < expected {
+            return Err(Error::Truncated { expected, found });
+        }
+        if found > expected {
+            return Err(Error::TrailingBytes { expected, found });
+        }
+        if u32_at(bytes, field::CHECKSUM) != checksum(bytes) {
+            return Err(Error::Checksum);
+        }
+        Self::new_trusted(bytes)
+    }
+
+    /// The checks behind the checksum, which a hostile writer can make fit.
+    fn new_trusted(bytes: &'m [u8]) -> Result<Self, Error> {
+        let short = Error::Truncated { expected: field::HEADER, found: bytes.len() };
+        let found = u16_at(bytes, field::DIM);
+        let dim = usize::from(found);
+        if !(1..=MAX_DIM).contains(&dim) {
+            return Err(Error::Dim { found });
+        }
+        let found = u16_at(bytes, field::CONTEXT);
+        if found != 0 {
+            return Err(Error::Context { found });
+        }
+        let layers = u16_at(bytes, field::LAYERS);
+        let weights_start = field::HEADER + field::RECORD * (usize::from(layers) + 1);
+        let records = bytes.get(field::HEADER..weights_start).ok_or(short)?.as_chunks().0;
+        let (base_record, records) = records.split_last().ok_or(short)?;
+
+        let mut model = Self {
+            bytes,
+            dim,
+            records,
+            weights: Packed::new(bytes.get(weights_start..).unwrap_or(&[])),
+            base: Base::Normal,
+            base_weights: Packed::new(&[]),
+            scratch_len: 0,
+            front_end: None,
+            calibration: None,
+            names: None,
+            provenance: None,
+        };
+        let mut start = 0;
+        for (index, record) in (0..layers).zip(records) {
+            let (code, shape) = decode(*record, dim);
+            let layer = Layer::from_code(code).ok_or(Error::UnknownLayer { layer: index, code })?;
+            if !layer.exists(shape) {
+                return Err(Error::Shape { layer: index });
+            }
+            let weights = model.take_weights(&mut start, layer.weight_len(shape), index)?;
+            if !layer.valid(shape, weights) {
+                return Err(Error::Weights { layer: index });
+            }
+            model.scratch_len = model.scratch_len.max(layer.scratch_len(shape));
+        }
+        let [code, _, low, high] = *base_record;
+        model.base = Base::from_code(code, u16::from_le_bytes([low, high]))
+            .ok_or(Error::Shape { layer: layers })?;
+        model.base_weights = model.take_weights(&mut start, model.base.weight_len(dim), layers)?;
+        if !model.base.valid(dim, model.base_weights) {
+            return Err(Error::Weights { layer: layers });
+        }
+        model.scratch_len = model.scratch_len.max(model.base.scratch_len());
+        model.read_sections(bytes.get(weights_start + 4 * start..).unwrap_or(&[]))?;
+        Ok(model)
+    }
+
+    fn take_weights(&self, start: &mut usize, len: usize, layer: u16) -> Result<Packed<'m>, Error> {
+        let weights = Weights::<f32>::part(self.weights, *start, len);
+        if Weights::<f32>::len(weights) < len || !weights.iter().all(f32::is_finite) {
+            return Err(Error::Weights { layer });
+        }
+        *start += len;
+        Ok(weights)
+    }
+
+    fn read_sections(&mut self, mut rest: &'m [u8]) -> Result<(), Error> {
+        while let Some((head, after)) = rest.split_at_checked(field::SECTION) {
+            let [a, b, c, d, ..] = *head else { break };
+            let tag = [a, b, c, d];
+            let len = u32_at(head, 4..8) as usize;
+            let error = Error::Section { tag };
+            let (payload, after) = after.split_at_checked(len).ok_or(error)?;
+            match tag {
+                tag::FEATURES => {
+                    let front_end = FrontEnd::new_checked(payload).ok_or(error)?;
+                    if front_end.feature_len() != self.dim {
+                        return Err(error);
+                    }
+                    self.front_end = Some(front_end);
+                }
+                tag::CALIBRATION => {
+                    self.calibration = Some(Calibration::new_checked(payload).ok_or(error)?);
+                }
+                tag::NAMES => self.names = Some(str::from_utf8(payload).map_err(|_| error)?),
+                tag::PROVENANCE => {
+                    self.provenance = Some(str::from_utf8(payload).map_err(|_| error)?);
+                }
+                _ => {}
+            }
+            rest = after;
+        }
+        if rest.is_empty() { Ok(()) } else { Err(Error::Section { tag: *b"    " }) }
+    }
+
+    /// D: numbers that the layers see.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Numbers of one input: a window of readings where there is a front end, D otherwise.
+    pub fn input_len(&self) -> usize {
+        self.front_end.map_or(self.dim, |front_end| front_end.input_len())
+    }
+
+    /// Numbers of scratch space that scoring needs beside the D that it works on.
+    pub fn scratch_len(&self) -> usize {
+        self.scratch_len
+    }
+
+    /// Size of the whole file.
+    pub fn byte_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The layers from data to latent.
+    pub fn layers(&self) -> impl ExactSizeIterator<Item = LayerWeights<'m>> + use<'m> {
+        let (dim, weights) = (self.dim, self.weights);
+        let mut start = 0;
+        self.records.iter().map(move |record| {
+            let (code, shape) = decode(*record, dim);
+            // Every code was checked; the fallback only keeps a panic out of a device's image.
+            let layer = Layer::from_code(code).unwrap_or(Layer::Affine);
+            let len = layer.weight_len(shape);
+            let weights = Weights::<f32>::part(weights, start, len);
+            start += len;
+            LayerWeights { layer, shape, weights }
+        })
+    }
+
+    /// The density of the latent, and its weights.
+    pub fn base(&self) -> (Base, Packed<'m>) {
+        (self.base, self.base_weights)
+    }
+
+    /// What turns a window of readings into the D features, if the model has it.
+    pub fn front_end(&self) -> Option<FrontEnd<'m>> {
+        self.front_end
+    }
+
+    /// The table that turns a score into a p-value, if the model has it.
+    pub fn calibration(&self) -> Option<Calibration<'m>> {
+        self.calibration
+    }
+
+    /// Names of the inputs, if the model has them.
+    pub fn names(&self) -> Option<impl Iterator<Item = &'m str>> {
+        self.names.map(str::lines)
+    }
+
+    /// Where the model comes from, if it says.
+    pub fn provenance(&self) -> Option<&'m str> {
+        self.provenance
+    }
+}
+
+/// What [`Parts::write`] packs.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts<'p> {
+    /// D.
+    pub dim: usize,
+    /// Layers from data to latent; every shape's `dim` is D.
+    pub layers: &'p [(Layer, Shape)],
+    /// Density of the latent.
+    pub base: Base,
+    /// Weights of the layers in order, then of the base.
+    pub weights: &'p [f32],
+    /// Tag and payload of each section.
+    pub sections: &'p [([u8; 4], &'p [u8])],
+}
+
+impl Parts<'_> {
+    /// Bytes that the model takes.
+    pub fn byte_len(&self) -> usize {
+        let sections: usize = self.sections.iter().map(|(_, p)| field::SECTION + p.len()).sum();
+        field::HEADER + field::RECORD * (self.layers.len() + 1) + 4 * self.weights.len() + sections
+    }
+
+    /// Writes the model into `out`.
+    ///
+    /// # Panics
+    ///
+    /// When `out` has not [`Parts::byte_len`] bytes, or a count does not fit its field.
+    pub fn write(&self, out: &mut [u8]) {
+        assert_eq!(out.len(), self.byte_len(), "the buffer has another size than the model");
+        let count = |n: usize| u16::try_from(n).expect("a count fits 16 bits").to_le_bytes();
+        let long = |n: usize| u32::try_from(n).expect("a length fits 32 bits").to_le_bytes();
+        out[field::MAGIC].copy_from_slice(&MAGIC);
+        out[field::VERSION].copy_from_slice(&VERSION.to_le_bytes());
+        out[field::DIM].copy_from_slice(&count(self.dim));
+        out[field::CONTEXT].copy_from_slice(&[0; 2]);
+        out[field::LAYERS].copy_from_slice(&count(self.layers.len()));
+        out[field::BYTES].copy_from_slice(&long(self.byte_len()));
+
+        let mut at = field::HEADER;
+        let mut put = |bytes: &[u8]| {
+            out[at..at + bytes.len()].copy_from_slice(bytes);
+            at += bytes.len();
+        };
+        for (layer, shape) in self.layers {
+            let [low, high] = count(shape.arg);
+            put(&[*layer as u8, shape.option, low, high]);
+        }
+        let (code, arg) = self.base.to_code();
+        let [low, high] = arg.to_le_bytes();
+        put(&[code, 0, low, high]);
+        for weight in self.weights {
+            put(&weight.to_le_bytes());
+        }
+        for (tag, payload) in self.sections {
+            put(tag);
+            put(&long(payload.len()));
+            put(payload);
+        }
+        let checksum = checksum(out).to_le_bytes();
+        out[field::CHECKSUM].copy_from_slice(&checksum);
+    }
+}
