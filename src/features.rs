@@ -86,7 +86,7 @@ impl Window {
 
 impl<'m> FrontEnd<'m> {
     /// The front end in a section's payload, or nothing where the payload is not one.
-    pub(crate) fn new_checked(payload: &'m [u8]) -> Option<Self> {
+    pub fn new_checked(payload: &'m [u8]) -> Option<Self> {
         let (head, dct) = payload.split_at_checked(12)?;
         let size = |at: usize| usize::from(u16_at(head, at..at + 2));
         let window = Window {

@@ -1,1 +1,8 @@
-//! t
+//! Trains, packs, scores and verifies fluxlet models; the library behind the `fluxlet` command.
+pub mod data;
+pub mod metrics;
+pub mod output;
+pub mod backend;
+pub mod stack;
+pub mod score;
+pub mod train;

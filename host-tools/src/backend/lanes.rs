@@ -1,0 +1,245 @@
+//! Sixteen samples that go through the core's kernels side by side.
+//!
+//! Sixteen on every instruction set (two registers of AVX2, one of AVX-512), so that the work is
+//! cut the same way everywhere. These lanes train; scores come from the scalar path.
+
+use core::ops::{Add, Div, Mul, Neg, Sub};
+
+use fearless_simd::{Simd, f32x16, i32x16, mask32x16, prelude::*, u32x16};
+use fluxlet::{Real, Weights};
+
+/// Samples in a vector.
+pub const LANES: usize = 16;
+
+/// One number of sixteen samples.
+#[derive(Clone, Copy)]
+pub struct Lanes<S: Simd>(pub f32x16<S>);
+
+impl<S: Simd> Lanes<S> {
+    /// The same number in every lane.
+    #[inline(always)]
+    pub fn splat(simd: S, value: f32) -> Self {
+        Self(f32x16::splat(simd, value))
+    }
+
+    /// Sum of all lanes, in a fixed order.
+    #[inline(always)]
+    pub fn total(self) -> f32 {
+        let lanes = self.0.to_array();
+        let sum4 = |at: usize| (lanes[at] + lanes[at + 1]) + (lanes[at + 2] + lanes[at + 3]);
+        (sum4(0) + sum4(4)) + (sum4(8) + sum4(12))
+    }
+
+    #[inline(always)]
+    fn fused(self, factor: Self, addend: f32) -> Self {
+        Self(self.0.mul_add(factor.0, f32x16::splat(self.0.simd, addend)))
+    }
+}
+
+impl<S: Simd> Add for Lanes<S> {
+    type Output = Self;
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        Self(self.0 + other.0)
+    }
+}
+impl<S: Simd> Sub for Lanes<S> {
+    type Output = Self;
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        Self(self.0 - other.0)
+    }
+}
+impl<S: Simd> Mul for Lanes<S> {
+    type Output = Self;
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        Self(self.0 * other.0)
+    }
+}
+impl<S: Simd> Div for Lanes<S> {
+    type Output = Self;
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        Self(self.0 / other.0)
+    }
+}
+impl<S: Simd> Neg for Lanes<S> {
+    type Output = Self;
+    #[inline(always)]
+    fn neg(self) -> Self {
+        Self(-self.0)
+    }
+}
+
+/// Horner's scheme with fused multiply-adds; the highest coefficient first.
+#[inline(always)]
+fn polynomial<S: Simd>(x: Lanes<S>, coefficients: &[f32]) -> Lanes<S> {
+    let (first, rest) = (coefficients[0], &coefficients[1..]);
+    rest.iter().fold(x.lift(first), |sum, c| sum.fused(x, *c))
+}
+
+impl<S: Simd> Real for Lanes<S> {
+    type Mask = mask32x16<S>;
+    /// Whole numbers, because a table is searched by comparing.
+    type Index = Self;
+    type Exponent = Self;
+
+    #[inline(always)]
+    fn lift(self, value: f32) -> Self {
+        Self::splat(self.0.simd, value)
+    }
+    #[inline(always)]
+    fn constant(self, value: f64) -> Self {
+        Self::splat(self.0.simd, value as f32)
+    }
+    #[inline(always)]
+    fn ge(self, other: Self) -> Self::Mask {
+        self.0.simd_ge(other.0)
+    }
+    #[inline(always)]
+    fn and(a: Self::Mask, b: Self::Mask) -> Self::Mask {
+        a & b
+    }
+    #[inline(always)]
+    fn all(mask: Self::Mask) -> bool {
+        mask.all_true()
+    }
+    #[inline(always)]
+    fn select(mask: Self::Mask, yes: Self, no: Self) -> Self {
+        Self(mask.select(yes.0, no.0))
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        Self(self.0.sqrt())
+    }
+
+    /// Within 2 ulp for positive normal numbers. With m in [√½, √2) and self = m 2ᵉ,
+    /// ln m = 2 artanh s = 2 (s + s³/3 + s⁵/5 + …), s = (m − 1)/(m + 1), |s| < 0.172.
+    #[inline(always)]
+    fn ln(self) -> Self {
+        let one = self.lift(1.0);
+        let mut exponent = self.lift(0.0);
+        let mantissa = self.take_exponent(&mut exponent);
+        let high = mantissa.ge(self.constant(core::f64::consts::SQRT_2));
+        let mantissa = Self::select(high, mantissa * self.lift(0.5), mantissa);
+        let exponent = Self::select(high, exponent + one, exponent);
+        let s = (mantissa - one) / (mantissa + one);
+        let square = s * s;
+        let series = polynomial(square, &[2.0 / 9.0, 2.0 / 7.0, 2.0 / 5.0, 2.0 / 3.0]);
+        let tail = s * square * series;
+        // ln 2 in two parts, the first with few bits, so that e·ln 2 keeps all of its own.
+        let small = exponent * self.lift(-2.121_944_4e-4) + tail;
+        exponent * self.lift(0.693_359_4) + (s + s + small)
+    }
+
+    /// Within 2 ulp on [−87, 88], clamped outside. With self = n ln 2 + r, |r| ≤ ½ ln 2, the
+    /// Taylor series of e^r to r⁷, and 2ⁿ by its bits.
+    #[inline(always)]
+    fn exp(self) -> Self {
+        let x = self.max(self.lift(-87.0)).min(self.lift(88.0));
+        let n = Self((x * self.constant(core::f64::consts::LOG2_E)).0.round_ties_even());
+        let r = x - n * self.lift(0.693_359_4) - n * self.lift(-2.121_944_4e-4);
+        let taylor = [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
+        let power = polynomial(r, &taylor);
+        let n: i32x16<S> = n.0.to_int();
+        let bits = (n + i32x16::splat(self.0.simd, 127)) << 23;
+        power * Self(f32x16::from_bits(bits.bitcast::<u32x16<S>>()))
+    }
+
+    #[inline(always)]
+    fn to_index(self) -> usize {
+        self.0.to_array()[0] as usize
+    }
+    #[inline(always)]
+    fn no_exponent(self) -> Self {
+        self.lift(0.0)
+    }
+    #[inline(always)]
+    fn take_exponent(self, exponent: &mut Self) -> Self {
+        let simd = self.0.simd;
+        let bits = self.0.to_bits();
+        let biased: i32x16<S> = (bits >> 23).bitcast();
+        *exponent = *exponent + Self(f32x16::float_from(biased)) - self.lift(127.0);
+        let mantissa = (bits & u32x16::splat(simd, 0x007f_ffff)) | u32x16::splat(simd, 0x3f80_0000);
+        Self(f32x16::from_bits(mantissa))
+    }
+    #[inline(always)]
+    fn exponent_value(self, exponent: Self) -> Self {
+        exponent
+    }
+
+    #[inline(always)]
+    fn search<W: Weights<Self>>(self, knots: W, bins: usize) -> Self {
+        let (zero, one) = (self.lift(0.0), self.lift(1.0));
+        (1..bins).fold(zero, |index, k| {
+            index + Self::select(self.ge(knots.at(k, self)), one, zero)
+        })
+    }
+    #[inline(always)]
+    fn gather<W: Weights<Self>>(self, table: W, index: Self, bins: usize, offset: usize) -> Self {
+        (1..bins).fold(table.at(offset, self), |value, k| {
+            let reached = index.ge(self.lift(k as f32));
+            Self::select(reached, table.at(k + offset, self), value)
+        })
+    }
+    #[inline(always)]
+    fn scatter(self, table: &mut [Self], index: Self) {
+        for (k, entry) in table.iter_mut().enumerate() {
+            let hit = index.0.simd_eq(self.lift(k as f32).0);
+            *entry = *entry + Self::select(hit, self, self.lift(0.0));
+        }
+    }
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        Self(self.0.max(other.0))
+    }
+    #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        Self(self.0.min(other.0))
+    }
+    #[inline(always)]
+    fn abs(self) -> Self {
+        Self(self.0.abs())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fearless_simd::{Level, dispatch};
+
+    fn map(x: &[f32], f: impl Fn(f64) -> f64, g: fn(Probe, f32) -> f32) -> f32 {
+        x.iter().fold(0.0, |worst: f32, x| {
+            let exact = f(f64::from(*x));
+            worst.max(((f64::from(g(Probe, *x)) - exact) / exact).abs() as f32)
+        })
+    }
+
+    #[derive(Clone, Copy)]
+    struct Probe;
+
+    impl Probe {
+        fn ln(self, x: f32) -> f32 {
+            dispatch!(Level::new(), simd => Lanes::splat(simd, x).ln().0.to_array()[3])
+        }
+        fn exp(self, x: f32) -> f32 {
+            dispatch!(Level::new(), simd => Lanes::splat(simd, x).exp().0.to_array()[3])
+        }
+    }
+
+    #[test]
+    fn exp_is_within_a_few_ulp() {
+        let x: Vec<f32> = (-8600..8700).map(|i| i as f32 * 0.01 + 0.001).collect();
+        let worst = map(&x, f64::exp, Probe::exp);
+        assert!(worst < 3e-7, "relative error {worst:e}");
+    }
+
+    #[test]
+    fn ln_is_within_a_few_ulp_away_from_one_and_exact_at_one() {
+        let x: Vec<f32> = (-80..80).map(|i| 1.37_f32.powi(i) * 1.01).collect();
+        let worst = map(&x, f64::ln, Probe::ln);
+        assert!(worst < 3e-7, "relative error {worst:e}");
+        assert_eq!(Probe.ln(1.0), 0.0);
+    }
+}

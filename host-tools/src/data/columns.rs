@@ -1,0 +1,192 @@
+//! Which columns of a file become data, which the label.
+
+use std::path::Path;
+
+use super::Error;
+
+/// What a caller says about the columns of a file.
+///
+/// A column is addressed by its header name or, where no header has that name, by its number
+/// from 1. A file without header names its columns c1, c2 and so on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Columns<'a> {
+    /// The column that holds the label. It is never data, even if it is excluded as well.
+    pub label: Option<&'a str>,
+    /// Columns that are left out, never parsed.
+    pub exclude: &'a [String],
+}
+
+/// What to do with one column of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Data,
+    Label,
+    Skip,
+}
+
+/// The roles of a file's columns and the names of those that are data.
+#[derive(Debug)]
+pub(super) struct Selection {
+    /// One role a column of the file.
+    pub(super) roles: Vec<Role>,
+    /// Names of the data columns, in the file's order.
+    pub(super) names: Vec<String>,
+}
+
+impl Selection {
+    pub(super) fn has_label(&self) -> bool {
+        self.roles.contains(&Role::Label)
+    }
+}
+
+/// Assigns each column of the file its role.
+pub(super) fn select(path: &Path, all: &[String], want: &Columns) -> Result<Selection, Error> {
+    let mut roles = vec![Role::Data; all.len()];
+    for column in want.exclude {
+        roles[position(path, all, column)?] = Role::Skip;
+    }
+    if let Some(label) = want.label {
+        roles[position(path, all, label)?] = Role::Label;
+    }
+    let data = all
+        .iter()
+        .zip(&roles)
+        .filter(|(_, role)| **role == Role::Data);
+    let names: Vec<String> = data.map(|(name, _)| name.clone()).collect();
+    if names.is_empty() {
+        return Err(Error::NoColumns {
+            path: path.into(),
+            columns: list(all),
+        });
+    }
+    Ok(Selection { roles, names })
+}
+
+/// Index of the column that `wanted` addresses.
+fn position(path: &Path, all: &[String], wanted: &str) -> Result<usize, Error> {
+    let mut named = all
+        .iter()
+        .enumerate()
+        .filter(|(_, name)| *name == wanted)
+        .map(|(j, _)| j);
+    if let Some(first) = named.next() {
+        let count = 1 + named.count();
+        if count > 1 {
+            return Err(Error::AmbiguousColumn {
+                path: path.into(),
+                column: wanted.into(),
+                count,
+            });
+        }
+        return Ok(first);
+    }
+    match wanted.parse::<usize>() {
+        Ok(number) if (1..=all.len()).contains(&number) => Ok(number - 1),
+        _ => Err(Error::UnknownColumn {
+            path: path.into(),
+            column: wanted.into(),
+            columns: list(all),
+        }),
+    }
+}
+
+/// The names for a file that has none.
+pub(super) fn numbered(count: usize) -> Vec<String> {
+    (1..=count).map(|number| format!("c{number}")).collect()
+}
+
+/// The names in one line, cut where a wide file would flood the terminal.
+pub(super) fn list(all: &[String]) -> String {
+    const MOST: usize = 20;
+    if all.len() <= MOST {
+        return all.join(", ");
+    }
+    format!("{}, ... ({} in all)", all[..MOST].join(", "), all.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| name.to_string()).collect()
+    }
+
+    fn roles(all: &[&str], label: Option<&str>, exclude: &[&str]) -> Result<Vec<Role>, String> {
+        let exclude = names(exclude);
+        select(
+            Path::new("x"),
+            &names(all),
+            &Columns {
+                label,
+                exclude: &exclude,
+            },
+        )
+        .map(|selection| selection.roles)
+        .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn columns_are_addressed_by_name_then_by_number_from_one() {
+        use Role::*;
+        assert_eq!(
+            roles(&["a", "b", "y"], Some("y"), &["1"]),
+            Ok(vec![Skip, Data, Label])
+        );
+        // A header "3" wins over the third column.
+        assert_eq!(
+            roles(&["3", "b", "y"], Some("3"), &[]),
+            Ok(vec![Label, Data, Data])
+        );
+    }
+
+    #[test]
+    fn a_label_that_is_also_excluded_stays_the_label() {
+        assert_eq!(
+            roles(&["a", "y"], Some("y"), &["y"]),
+            Ok(vec![Role::Data, Role::Label])
+        );
+    }
+
+    #[test]
+    fn an_unknown_column_lists_the_available_ones() {
+        assert_eq!(
+            roles(&["a", "b"], Some("z"), &[]),
+            Err("read x: there is no column z; the columns are a, b".into())
+        );
+        assert_eq!(
+            roles(&["a", "b"], None, &["0"]),
+            Err("read x: there is no column 0; the columns are a, b".into())
+        );
+        assert_eq!(
+            roles(&["a", "b"], None, &["3"]),
+            Err("read x: there is no column 3; the columns are a, b".into())
+        );
+    }
+
+    #[test]
+    fn a_name_that_two_columns_share_is_refused() {
+        assert_eq!(
+            roles(&["a", "b", "a"], None, &["a"]),
+            Err("read x: 2 columns are named a; rename them so that one is meant".into())
+        );
+    }
+
+    #[test]
+    fn at_least_one_column_of_data_must_be_left() {
+        assert_eq!(
+            roles(&["a", "y"], Some("y"), &["a"]),
+            Err(
+                "read x: no column of data is left without the label and the excluded ones; \
+                 the columns are a, y"
+                    .into()
+            )
+        );
+    }
+
+    #[test]
+    fn a_long_list_of_names_is_cut() {
+        let text = list(&numbered(25));
+        assert!(text.ends_with("c19, c20, ... (25 in all)"), "{text}");
+    }
+}

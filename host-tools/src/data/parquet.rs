@@ -1,0 +1,293 @@
+//! Parquet tables of flat number columns.
+//!
+//! BOOLEAN (as 0 and 1), INT32 and INT64 with their integer subtypes, FLOAT and DOUBLE; a null is
+//! NaN. A member of a struct is named `outer.inner`. Snappy, Zstandard and no compression.
+
+use std::fs::File;
+use std::path::Path;
+
+use ::parquet::basic::{ConvertedType, LogicalType, Type};
+use ::parquet::column::reader::{ColumnReader, ColumnReaderImpl};
+use ::parquet::data_type::DataType;
+use ::parquet::errors::ParquetError;
+use ::parquet::file::reader::{FileReader, SerializedFileReader};
+use ::parquet::schema::types::ColumnDescriptor;
+
+use super::columns::{self, Role, Selection};
+use super::error::{Place, caught};
+use super::npy::{label, narrow};
+use super::{Columns, Dataset, Error, Table};
+
+/// First and last bytes of every Parquet file.
+pub(super) const MAGIC: &[u8] = b"PAR1";
+
+/// Rows decoded at a time. All columns advance together, so that besides the table itself only
+/// one page a column is in memory, and the table grows no faster than rows are really decoded,
+/// whatever number of rows a damaged footer claims.
+const BATCH: usize = 4096;
+
+/// Reads the whole file; see [`super::read`].
+pub(super) fn read(path: &Path, columns: &Columns) -> Result<Dataset, Error> {
+    let file = File::open(path).map_err(Error::io(path))?;
+    if file.metadata().map_err(Error::io(path))?.len() == 0 {
+        return Err(Error::Empty { path: path.into() });
+    }
+    caught(|| decode(path, file, columns)).unwrap_or_else(|reason| {
+        Err(Error::Parquet {
+            path: path.into(),
+            reason,
+        })
+    })
+}
+
+fn decode(path: &Path, file: File, want: &Columns) -> Result<Dataset, Error> {
+    let damaged = |error: ParquetError| {
+        let reason = error.to_string();
+        Error::Parquet {
+            path: path.into(),
+            reason,
+        }
+    };
+    let file = SerializedFileReader::new(file).map_err(damaged)?;
+    let schema = file.metadata().file_metadata().schema_descr();
+    let all: Vec<String> = schema
+        .columns()
+        .iter()
+        .map(|column| column.path().string())
+        .collect();
+    let selection = columns::select(path, &all, want)?;
+    let used: Vec<usize> = (0..all.len())
+        .filter(|&j| selection.roles[j] != Role::Skip)
+        .collect();
+    for &j in &used {
+        if let Some(kind) = unsupported(&schema.column(j)) {
+            let column = all[j].clone();
+            return Err(Error::ParquetType {
+                path: path.into(),
+                column,
+                kind,
+            });
+        }
+    }
+
+    let mut rows = Rows {
+        path,
+        all: &all,
+        used: &used,
+        selection,
+        values: vec![],
+        labels: vec![],
+    };
+    for i in 0..file.num_row_groups() {
+        let group = file.get_row_group(i).map_err(damaged)?;
+        let mut columns = Vec::with_capacity(used.len());
+        for &j in &used {
+            let reader = group.get_column_reader(j).map_err(damaged)?;
+            columns.push(Column::new(reader, &schema.column(j)));
+        }
+        let mut left = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
+        while left > 0 {
+            let len = left.min(BATCH);
+            for (column, &j) in columns.iter_mut().zip(&used) {
+                let found = column.fill(len).map_err(damaged)?;
+                if found != len {
+                    let name = &all[j];
+                    let reason = format!("column {name} ends {} rows too early", left - found);
+                    return Err(Error::Parquet {
+                        path: path.into(),
+                        reason,
+                    });
+                }
+            }
+            rows.append(&columns, len)?;
+            left -= len;
+        }
+    }
+    rows.finish()
+}
+
+/// The type of a column that holds no plain numbers, `None` if it does.
+fn unsupported(column: &ColumnDescriptor) -> Option<String> {
+    if column.max_rep_level() > 0 {
+        return Some("list".into());
+    }
+    let physical = column.physical_type();
+    let is_number = matches!(
+        physical,
+        Type::BOOLEAN | Type::INT32 | Type::INT64 | Type::FLOAT | Type::DOUBLE
+    );
+    // A date or a decimal is an integer with another meaning; Unknown is a column of nulls only.
+    let is_plain = match column.logical_type_ref() {
+        Some(LogicalType::Integer(_) | LogicalType::Unknown) => true,
+        Some(_) => false,
+        None => integer_or_none(column.converted_type()),
+    };
+    if is_number && is_plain {
+        return None;
+    }
+    let logical = match column.logical_type_ref() {
+        Some(LogicalType::Timestamp(_)) => "TIMESTAMP".into(),
+        Some(LogicalType::Time(_)) => "TIME".into(),
+        _ => column.converted_type().to_string(),
+    };
+    Some(if logical == "NONE" {
+        physical.to_string()
+    } else {
+        format!("{physical} ({logical})")
+    })
+}
+
+fn integer_or_none(converted: ConvertedType) -> bool {
+    use ConvertedType::*;
+    matches!(
+        converted,
+        NONE | INT_8 | INT_16 | INT_32 | INT_64 | UINT_8 | UINT_16 | UINT_32 | UINT_64
+    )
+}
+
+/// A column chunk under way and its current batch.
+struct Column {
+    reader: ColumnReader,
+    is_unsigned: bool,
+    /// Definition level of a value that is there; anything lower is a null.
+    present: i16,
+    batch: Vec<f64>,
+}
+
+impl Column {
+    fn new(reader: ColumnReader, descriptor: &ColumnDescriptor) -> Self {
+        let is_unsigned = match descriptor.logical_type_ref() {
+            Some(LogicalType::Integer(integer)) => !integer.is_signed,
+            _ => matches!(
+                descriptor.converted_type(),
+                ConvertedType::UINT_8
+                    | ConvertedType::UINT_16
+                    | ConvertedType::UINT_32
+                    | ConvertedType::UINT_64
+            ),
+        };
+        Column {
+            reader,
+            is_unsigned,
+            present: descriptor.max_def_level(),
+            batch: vec![],
+        }
+    }
+
+    /// Decodes the next `len` rows into `batch`; returns how many there were.
+    fn fill(&mut self, len: usize) -> Result<usize, ParquetError> {
+        let (batch, present) = (&mut self.batch, self.present);
+        batch.clear();
+        match &mut self.reader {
+            ColumnReader::BoolColumnReader(reader) => {
+                next_batch(reader, len, present, batch, |v| v.into())?;
+            }
+            ColumnReader::Int32ColumnReader(reader) if self.is_unsigned => {
+                next_batch(reader, len, present, batch, |v| v.cast_unsigned().into())?;
+            }
+            ColumnReader::Int32ColumnReader(reader) => {
+                next_batch(reader, len, present, batch, |v| v.into())?;
+            }
+            ColumnReader::Int64ColumnReader(reader) if self.is_unsigned => {
+                next_batch(reader, len, present, batch, |v| v.cast_unsigned() as f64)?;
+            }
+            ColumnReader::Int64ColumnReader(reader) => {
+                next_batch(reader, len, present, batch, |v| v as f64)?;
+            }
+            ColumnReader::FloatColumnReader(reader) => {
+                next_batch(reader, len, present, batch, |v| v.into())?;
+            }
+            ColumnReader::DoubleColumnReader(reader) => {
+                next_batch(reader, len, present, batch, |v| v)?;
+            }
+            _ => unreachable!("unsupported types are refused before"),
+        }
+        Ok(batch.len())
+    }
+}
+
+/// Appends up to `len` rows of a column, NaN for a null.
+fn next_batch<T: DataType>(
+    reader: &mut ColumnReaderImpl<T>,
+    len: usize,
+    present: i16,
+    batch: &mut Vec<f64>,
+    number: impl Fn(T::T) -> f64,
+) -> Result<(), ParquetError> {
+    let mut values = Vec::with_capacity(len);
+    let mut levels = Vec::new();
+    reader.read_records(len, Some(&mut levels), None, &mut values)?;
+    let mut values = values.into_iter().map(number);
+    if present == 0 {
+        batch.extend(values);
+    } else {
+        // A missing value behind a level that promises one is the reader's error, not ours.
+        let cell = |level| {
+            if level == present {
+                values.next()
+            } else {
+                Some(f64::NAN)
+            }
+        };
+        batch.extend(levels.into_iter().map_while(cell));
+    }
+    Ok(())
+}
+
+/// The table under construction.
+struct Rows<'a> {
+    path: &'a Path,
+    /// Names of all columns of the file.
+    all: &'a [String],
+    /// Indices of those that are data or label.
+    used: &'a [usize],
+    selection: Selection,
+    values: Vec<f32>,
+    labels: Vec<bool>,
+}
+
+impl Rows<'_> {
+    fn append(&mut self, columns: &[Column], len: usize) -> Result<(), Error> {
+        let before = self.values.len() / self.selection.names.len();
+        for i in 0..len {
+            for (column, &j) in columns.iter().zip(self.used) {
+                let value = column.batch[i];
+                if self.selection.roles[j] == Role::Label {
+                    self.labels
+                        .push(label(self.path, before + i, &self.all[j], value)?);
+                } else {
+                    self.values
+                        .push(narrow(value).ok_or_else(|| Error::OutOfRange {
+                            path: self.path.into(),
+                            place: Place::Row((before + i) as u64 + 1),
+                            column: self.all[j].clone(),
+                            value: format!("{value:e}"),
+                        })?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Dataset, Error> {
+        if self.values.is_empty() {
+            let columns = columns::list(self.all);
+            return Err(Error::NoRows {
+                path: self.path.into(),
+                columns,
+            });
+        }
+        let labels = self.selection.has_label().then_some(self.labels);
+        let names = self.selection.names;
+        let table = Table {
+            width: names.len(),
+            names,
+            values: self.values,
+        };
+        Ok(Dataset { table, labels })
+    }
+}
+
+#[cfg(test)]
+#[path = "parquet_tests.rs"]
+mod tests;

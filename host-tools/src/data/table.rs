@@ -1,0 +1,103 @@
+//! The table every reader fills.
+
+/// Named columns of 32-bit floats, row after row.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Table {
+    /// One name a column: `[width]`.
+    pub names: Vec<String>,
+    /// Columns, at least 1 in a table that was read.
+    pub width: usize,
+    /// Row-major: `[rows, width]`. NaN where a cell is missing.
+    pub values: Vec<f32>,
+}
+
+impl Table {
+    /// Number of rows; 0 where there are no columns.
+    pub fn rows(&self) -> usize {
+        self.values.len().checked_div(self.width).unwrap_or(0)
+    }
+
+    /// Row `i`: `[width]`.
+    ///
+    /// # Panics
+    ///
+    /// If `i` is not below `rows()`.
+    pub fn row(&self, i: usize) -> &[f32] {
+        &self.values[i * self.width..(i + 1) * self.width]
+    }
+
+    /// Column `j` from the first row to the last: `[rows]`.
+    ///
+    /// # Panics
+    ///
+    /// If `j` is not below `width`.
+    pub fn column(&self, j: usize) -> impl ExactSizeIterator<Item = f32> {
+        assert!(j < self.width, "column {j} of {}", self.width);
+        self.values[j.min(self.values.len())..]
+            .iter()
+            .step_by(self.width)
+            .copied()
+    }
+
+    /// Row and column, both from 0, of the first value that is NaN or infinite.
+    pub fn first_not_finite(&self) -> Option<(usize, usize)> {
+        let at = self.values.iter().position(|value| !value.is_finite())?;
+        Some((at / self.width, at % self.width))
+    }
+}
+
+/// A table and, where the file or the caller has them, its labels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dataset {
+    /// The numbers, without the label column and the excluded ones.
+    pub table: Table,
+    /// One label a row, true for an anomaly (a label other than 0): `[rows]`.
+    pub labels: Option<Vec<bool>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        Table {
+            names: vec!["a".into(), "b".into()],
+            width: 2,
+            values: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+        }
+    }
+
+    #[test]
+    fn rows_and_columns_address_the_same_values() {
+        let table = table();
+        assert_eq!(table.rows(), 3);
+        assert_eq!(table.row(1), [3.0, 4.0]);
+        assert_eq!(table.column(1).collect::<Vec<_>>(), [2.0, 4.0, 6.0]);
+        assert_eq!(table.column(0).len(), 3);
+    }
+
+    #[test]
+    fn an_empty_table_has_no_rows() {
+        let empty = Table {
+            names: vec![],
+            width: 0,
+            values: vec![],
+        };
+        assert_eq!(empty.rows(), 0);
+        assert_eq!(empty.first_not_finite(), None);
+        let no_rows = Table {
+            values: vec![],
+            ..table()
+        };
+        assert_eq!(no_rows.column(1).count(), 0);
+    }
+
+    #[test]
+    fn first_not_finite_is_found_in_row_order() {
+        let mut table = table();
+        assert_eq!(table.first_not_finite(), None);
+        table.values[4] = f32::NAN;
+        table.values[3] = f32::NEG_INFINITY;
+        assert_eq!(table.first_not_finite(), Some((1, 1)));
+    }
+}

@@ -1,0 +1,74 @@
+//! The optimiser: Adam (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1) with clipped gradients, and
+//! its learning rate: a linear rise, then half a cosine down to 0.
+
+use super::config::TrainConfig;
+
+const BETA_1: f64 = 0.9;
+const BETA_2: f64 = 0.999;
+const EPSILON: f64 = 1e-8;
+
+/// Moments of every parameter and the number of steps taken.
+#[derive(Clone, Debug)]
+pub struct Adam {
+    pub(super) mean: Vec<f64>,
+    pub(super) square: Vec<f64>,
+    pub(super) step: usize,
+}
+
+impl Adam {
+    /// For so many parameters.
+    pub fn new(len: usize) -> Self {
+        Self { mean: vec![0.0; len], square: vec![0.0; len], step: 0 }
+    }
+
+    /// Moves θ against its gradient, whose length is clipped to `clip`.
+    pub fn step(&mut self, theta: &mut [f64], dtheta: &[f64], learning_rate: f64, clip: f64) {
+        self.step += 1;
+        let norm = dtheta.iter().map(|d| d * d).sum::<f64>().sqrt();
+        let factor = if norm > clip { clip / norm } else { 1.0 };
+        let correct_1 = 1.0 - BETA_1.powi(self.step as i32);
+        let correct_2 = 1.0 - BETA_2.powi(self.step as i32);
+        let moments = self.mean.iter_mut().zip(&mut self.square);
+        for ((theta, d), (mean, square)) in theta.iter_mut().zip(dtheta).zip(moments) {
+            let d = d * factor;
+            *mean = BETA_1 * *mean + (1.0 - BETA_1) * d;
+            *square = BETA_2 * *square + (1.0 - BETA_2) * d * d;
+            let update = (*mean / correct_1) / ((*square / correct_2).sqrt() + EPSILON);
+            *theta -= learning_rate * update;
+        }
+    }
+}
+
+/// Learning rate at step `step` of `steps`.
+pub fn learning_rate(config: &TrainConfig, step: usize, steps: usize) -> f64 {
+    let warm_up = ((steps as f64 * config.warm_up) as usize).max(1);
+    let share = if step < warm_up {
+        (step + 1) as f64 / warm_up as f64
+    } else {
+        let progress = (step - warm_up) as f64 / (steps - warm_up).max(1) as f64;
+        0.5 * (1.0 + (core::f64::consts::PI * progress).cos())
+    };
+    config.learning_rate * share
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_step_has_the_length_of_the_learning_rate_in_every_direction() {
+        let mut theta = [1.0, -1.0];
+        Adam::new(2).step(&mut theta, &[3.0, -0.01], 0.1, 100.0);
+        assert!((theta[0] - 0.9).abs() < 1e-6 && (theta[1] + 0.9).abs() < 1e-6, "{theta:?}");
+    }
+
+    #[test]
+    fn the_learning_rate_rises_to_its_height_and_falls_to_nothing() {
+        let config = TrainConfig { learning_rate: 1.0, warm_up: 0.1, ..TrainConfig::default() };
+        assert_eq!(learning_rate(&config, 0, 100), 0.1);
+        assert_eq!(learning_rate(&config, 9, 100), 1.0);
+        assert_eq!(learning_rate(&config, 10, 100), 1.0);
+        assert!((learning_rate(&config, 55, 100) - 0.5).abs() < 1e-12);
+        assert!(learning_rate(&config, 99, 100) < 1e-3);
+    }
+}

@@ -1,0 +1,232 @@
+//! Where training starts: layer by layer from the data, so that the first likelihood is already a
+//! good one. Affine layers standardise; Householder products turn to the principal axes; splines put
+//! their knots at the quantiles of each coordinate and flatten it towards a normal; the mixture is
+//! fitted to what comes out (a kind of Gaussianization: Laparra, Camps-Valls and Malo 2011,
+//! arXiv:1602.00229).
+
+use fluxlet::Base;
+use fluxlet::bijection::Layer;
+use nalgebra::{DMatrix, DVector, SymmetricEigen};
+use rand::Rng;
+
+use super::mixture;
+use crate::stack::{Span, Stack};
+
+/// Rows that the start looks at; more of them change little.
+const MAX_ROWS: usize = 4096;
+/// How far a spline's first curve goes from the identity (0) towards a perfect flattening of its
+/// coordinate (1). Half way, so that a curve is no mirror of the sample's noise.
+const FLATTENING: f64 = 0.5;
+/// Interval of a spline, in standard deviations of its coordinate.
+const REACH: f64 = 4.0;
+
+/// θ and w (constants included) to start from. `rows` \[n, D\] are finite.
+pub fn start(stack: &Stack, rows: &[f32], rng: &mut impl Rng) -> (Vec<f64>, Vec<f64>) {
+    let (mut theta, mut w) = (vec![0.0; stack.theta_len()], vec![0.0; stack.weight_len()]);
+    let dim = stack.dim;
+    let count = rows.len() / dim;
+    let stride = count.div_ceil(MAX_ROWS);
+    let mut x: Vec<Vec<f64>> = (0..count)
+        .step_by(stride)
+        .map(|i| rows[i * dim..(i + 1) * dim].iter().map(|x| f64::from(*x)).collect())
+        .collect();
+
+    for span in stack.spans() {
+        let Span { layer, shape, theta: t, weights } = span;
+        let (theta, w) = (&mut theta[t], &mut w[weights]);
+        layer.neutral(shape, 0.0, w);
+        match layer {
+            Layer::Affine => standardise(&x, w),
+            Layer::Householder => principal_axes(&x, shape.arg, w),
+            Layer::RationalQuadratic | Layer::RationalLinear => {
+                let squared = layer == Layer::RationalLinear;
+                let per_dim = w.len() / dim;
+                for (i, w) in w.chunks_exact_mut(per_dim).enumerate() {
+                    let mut column: Vec<f64> = x.iter().map(|row| row[i]).collect();
+                    column.sort_unstable_by(f64::total_cmp);
+                    flatten(&column, shape, squared, w);
+                }
+            }
+            _ => {}
+        }
+        layer.unconstrain(shape, w, theta);
+        layer.constrain(shape, theta, w);
+        let mut scratch = vec![0.0; layer.scratch_len(shape)];
+        for row in &mut x {
+            layer.forward(shape, &*w, row, &mut scratch);
+        }
+    }
+    let (t, weights) = stack.base_spans();
+    if let Base::Mixture(components) = stack.base {
+        mixture::fit(&x, components, &mut theta[t.clone()], rng);
+        stack.base.constrain(dim, &theta[t], &mut w[weights]);
+    }
+    (theta, w)
+}
+
+/// Mean and standard deviation; a deviation that is nothing beside the mean counts as 1.
+fn moments(column: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
+    let count = column.clone().count() as f64;
+    let mean = column.clone().sum::<f64>() / count;
+    let variance = column.map(|x| (x - mean) * (x - mean)).sum::<f64>() / count;
+    let deviation = variance.sqrt();
+    (mean, if deviation > 1e-7 * (1e-30 + mean.abs()) { deviation } else { 1.0 })
+}
+
+fn standardise(x: &[Vec<f64>], w: &mut [f64]) {
+    let dim = x[0].len();
+    for i in 0..dim {
+        let (mean, deviation) = moments(x.iter().map(|row| row[i]));
+        w[i] = mean;
+        w[dim + i] = 1.0 / deviation;
+    }
+}
+
+/// M reflections whose product turns the M strongest principal axes onto the first M coordinates:
+/// the Householder QR of the eigenvectors.
+fn principal_axes(x: &[Vec<f64>], reflections: usize, w: &mut [f64]) {
+    let dim = x[0].len();
+    let mut covariance = DMatrix::<f64>::zeros(dim, dim);
+    for row in x {
+        let row = DVector::from_column_slice(row);
+        covariance.syger(1.0 / x.len() as f64, &row, &row, 1.0);
+    }
+    covariance.fill_upper_triangle_with_lower_triangle();
+    let eigen = SymmetricEigen::new(covariance);
+    let mut order: Vec<usize> = (0..dim).collect();
+    order.sort_by(|a, b| eigen.eigenvalues[*b].total_cmp(&eigen.eigenvalues[*a]));
+    let mut axes: Vec<Vec<f64>> =
+        order.iter().map(|i| eigen.eigenvectors.column(*i).iter().copied().collect()).collect();
+
+    for m in 0..reflections.min(dim) {
+        // v = a ∓ e_m reflects the unit vector a onto ±e_m; the sign that does not cancel.
+        let mut v = axes[m].clone();
+        v[m] += if v[m] >= 0.0 { 1.0 } else { -1.0 };
+        let square: f64 = v.iter().map(|v| v * v).sum();
+        for axis in &mut axes {
+            let along = 2.0 * v.iter().zip(&*axis).map(|(v, a)| v * a).sum::<f64>() / square;
+            for (a, v) in axis.iter_mut().zip(&v) {
+                *a -= along * v;
+            }
+        }
+        let root = (2.0 / square).sqrt();
+        for (w, v) in w[m * dim..].iter_mut().zip(&v) {
+            *w = v * root;
+        }
+    }
+}
+
+/// Knots at the quantiles of a sorted column, heights where a normal has them, slopes between.
+fn flatten(sorted: &[f64], shape: fluxlet::bijection::Shape, squared: bool, w: &mut [f64]) {
+    let bins = shape.arg;
+    let knots = bins + 1;
+    let (mean, deviation) = moments(sorted.iter().copied());
+    let linear_tails = shape.option == fluxlet::bijection::Tails::Linear as u8;
+    // Identity tails tie the interval to itself; linear ones take the coordinate's own.
+    let (center, unit) = if linear_tails { (mean, deviation) } else { (0.0, 1.0) };
+    let below = |x: f64| sorted.partition_point(|s| *s <= x) as f64 / sorted.len() as f64;
+    // Nine parts the data, one part a normal: never flat, never vertical.
+    let cdf = |u: f64| 0.9 * below(center + unit * u) + 0.1 * normal_cdf(u);
+    let quantile = |p: f64| bisect(|u| cdf(u) - p);
+
+    let mut x = vec![0.0; knots];
+    let mut y = vec![0.0; knots];
+    for j in 0..knots {
+        let even = -REACH + 2.0 * REACH * j as f64 / bins as f64;
+        if j == 0 || j == bins {
+            (x[j], y[j]) = (even, even);
+            continue;
+        }
+        let p = j as f64 / bins as f64;
+        // Half way between equal counts and equal widths, so that the tails get knots too.
+        x[j] = 0.5 * (quantile(p) + even);
+        y[j] = (1.0 - FLATTENING) * x[j] + FLATTENING * bisect(|u| normal_cdf(u) - cdf(x[j]));
+    }
+    for v in [&mut x, &mut y] {
+        for j in 1..bins {
+            v[j] = v[j].max(v[j - 1] + 0.02).min(REACH - 0.02 * (bins - j) as f64);
+        }
+    }
+    let chord = |j: usize| (y[j + 1] - y[j]) / (x[j + 1] - x[j]);
+    for j in 0..knots {
+        let slope = match j {
+            0 if linear_tails => chord(0),
+            j if j == bins && linear_tails => chord(bins - 1),
+            0 => 1.0,
+            j if j == bins => 1.0,
+            j => (chord(j - 1) * chord(j)).sqrt(),
+        } / if linear_tails { unit } else { 1.0 };
+        w[j] = center + unit * x[j];
+        w[knots + j] = y[j];
+        w[2 * knots + j] = if squared { slope.sqrt() } else { slope };
+    }
+}
+
+/// Φ(u), by the series and the continued fraction that libm's erfc is made of.
+fn normal_cdf(u: f64) -> f64 {
+    0.5 * libm::erfc(-u * core::f64::consts::FRAC_1_SQRT_2)
+}
+
+/// Root of an increasing function on ±[`REACH`].
+fn bisect(f: impl Fn(f64) -> f64) -> f64 {
+    let (mut low, mut high) = (-REACH, REACH);
+    for _ in 0..40 {
+        let middle = 0.5 * (low + high);
+        if f(middle) < 0.0 { low = middle } else { high = middle }
+    }
+    0.5 * (low + high)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use fluxlet::bijection::{Bijection, Householder, Shape};
+
+    #[test]
+    fn as_many_reflections_as_dimensions_diagonalise_the_covariance() {
+        // A strongly correlated cloud: x₁ ≈ x₀, x₂ alone.
+        let x: Vec<Vec<f64>> = (0..500)
+            .map(|i| {
+                let (a, b, c) = ((i as f64 * 0.7).sin(), (i as f64 * 1.3).cos(), (i as f64 * 2.1).sin());
+                vec![a + 0.1 * b, a - 0.1 * b, 0.5 * c]
+            })
+            .collect();
+        let mut w = vec![0.0; 9];
+        principal_axes(&x, 3, &mut w);
+        let shape = Shape { dim: 3, arg: 3, option: 0 };
+        let turned: Vec<Vec<f64>> = x
+            .iter()
+            .map(|row| {
+                let mut row = row.clone();
+                Householder::forward(shape, &w[..], &mut row, &mut []);
+                row
+            })
+            .collect();
+        for (i, j) in [(0, 1), (0, 2), (1, 2)] {
+            let covariance = turned.iter().map(|r| r[i] * r[j]).sum::<f64>() / 500.0;
+            assert!(covariance.abs() < 1e-2, "axes {i} and {j}: {covariance}");
+        }
+    }
+
+    #[test]
+    fn a_flattened_column_is_closer_to_a_normal_than_before() {
+        let mut column: Vec<f64> = (1..2000).map(|i| -(1.0 - i as f64 / 2000.0).ln()).collect();
+        column.sort_unstable_by(f64::total_cmp);
+        let shape = Shape { dim: 1, arg: 8, option: 1 };
+        let mut w = vec![0.0; 27];
+        flatten(&column, shape, false, &mut w);
+        let skewness = |column: &[f64]| {
+            let (mean, deviation) = moments(column.iter().copied());
+            column.iter().map(|x| ((x - mean) / deviation).powi(3)).sum::<f64>() / column.len() as f64
+        };
+        let flat: Vec<f64> = column
+            .iter()
+            .map(|x| {
+                let mut x = [*x];
+                fluxlet::bijection::RationalQuadratic::forward(shape, &w[..], &mut x, &mut []);
+                x[0]
+            })
+            .collect();
+        assert!(skewness(&flat).abs() < 0.6 * skewness(&column), "{} of {}", skewness(&flat), skewness(&column));
+    }
+}

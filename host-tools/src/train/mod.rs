@@ -1,0 +1,135 @@
+//! Maximum likelihood: θ ─constrain→ w ─forward→ z, ladj ─→ NLL ─backward→ dw ─constrain_backward→ dθ
+//! ─Adam→ θ.
+//!
+//! θ, constrain and Adam are in f64 and cost little; forward and backward run in f32 on the very
+//! weights that are packed.
+
+mod adam;
+mod checkpoint;
+mod config;
+mod init;
+mod mixture;
+mod run;
+
+pub use checkpoint::checkpoint;
+pub use config::{Config, DataConfig, FlowConfig, Outside, Rotation, Spline, TrainConfig};
+pub use run::{Error, Outcome, Report, run};
+
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use crate::backend::Backend;
+use crate::stack::Stack;
+use adam::Adam;
+
+/// One pass over the training rows.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct Epoch {
+    /// Number of the pass, from 1.
+    pub epoch: usize,
+    /// Mean NLL of the training rows in the pass, in nats.
+    pub train_nll: f64,
+    /// Mean NLL of the held-out rows after it, in nats.
+    pub validation_nll: f64,
+    /// Learning rate of its last step.
+    pub learning_rate: f64,
+}
+
+/// A trained flow.
+#[derive(Clone, Debug)]
+pub struct Trained {
+    /// What was trained.
+    pub stack: Stack,
+    /// Parameters of the best epoch.
+    pub theta: Vec<f64>,
+    /// Their weights, as they are packed.
+    pub weights: Vec<f32>,
+    /// Every epoch of the run.
+    pub history: Vec<Epoch>,
+    /// The epoch that the parameters are of; 0 where the start was never beaten.
+    pub best_epoch: usize,
+    /// Mean NLL of the held-out rows in that epoch.
+    pub validation_nll: f64,
+    /// Batches whose likelihood was not finite and that moved nothing.
+    pub skipped_batches: usize,
+}
+
+fn pack_weights(w: &[f64]) -> Vec<f32> {
+    w.iter().map(|w| *w as f32).collect()
+}
+
+/// Trains `stack` on `rows` \[n, D\] for at most `epochs` passes, watching `held_out` \[m, D\]; all
+/// finite. `progress` is told of every step (0 to 1 of the whole run) and of every epoch.
+///
+/// The result depends on the seed and the data, not on the number of threads.
+pub fn train(
+    stack: Stack,
+    rows: &[f32],
+    held_out: &[f32],
+    epochs: usize,
+    config: &TrainConfig,
+    backend: &impl Backend,
+    mut progress: impl FnMut(Option<Epoch>),
+) -> Trained {
+    let dim = stack.dim;
+    let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
+    let (mut theta, mut w) = init::start(&stack, rows, &mut rng);
+    let mut adam = Adam::new(theta.len());
+    let mut order: Vec<u32> = (0..(rows.len() / dim) as u32).collect();
+    let steps_per_epoch = order.len().div_ceil(config.batch);
+    let held_out_rows = (held_out.len() / dim) as f64;
+
+    let mut dw = vec![0.0; w.len()];
+    let mut dtheta = vec![0.0; theta.len()];
+    let mut batch = Vec::with_capacity(config.batch * dim);
+    let validate = |w: &[f64]| backend.nll(&stack, &pack_weights(w), held_out) / held_out_rows;
+    let mut best = (validate(&w), 0, theta.clone());
+    let mut history = Vec::new();
+    let mut skipped_batches = 0;
+
+    for epoch in 1..=epochs {
+        order.shuffle(&mut rng);
+        let mut sum = 0.0;
+        let mut counted = 0;
+        let mut learning_rate = 0.0;
+        for (b, chosen) in order.chunks(config.batch).enumerate() {
+            batch.clear();
+            for row in chosen {
+                let at = *row as usize * dim;
+                batch.extend_from_slice(&rows[at..at + dim]);
+            }
+            dw.fill(0.0);
+            let nll = backend.nll_and_grad(&stack, &pack_weights(&w), &batch, &mut dw);
+            stack.constrain_backward(&theta, &w, &dw, &mut dtheta);
+            let per_row = 1.0 / chosen.len() as f64;
+            dtheta.iter_mut().for_each(|d| *d *= per_row);
+            if nll.is_finite() && dtheta.iter().all(|d| d.is_finite()) {
+                let step = (epoch - 1) * steps_per_epoch + b;
+                learning_rate = adam::learning_rate(config, step, epochs * steps_per_epoch);
+                adam.step(&mut theta, &dtheta, learning_rate, config.clip);
+                stack.constrain(&theta, &mut w);
+                sum += nll;
+                counted += chosen.len();
+            } else {
+                skipped_batches += 1;
+            }
+            progress(None);
+        }
+        let validation_nll = validate(&w);
+        let train_nll = sum / counted as f64;
+        history.push(Epoch { epoch, train_nll, validation_nll, learning_rate });
+        progress(history.last().copied());
+        // A NaN is better than nothing only where the start is one too.
+        if validation_nll < best.0 || (best.0.is_nan() && validation_nll.is_finite()) {
+            best = (validation_nll, epoch, theta.clone());
+        }
+        if epoch - best.1 >= config.patience {
+            break;
+        }
+    }
+    let (validation_nll, best_epoch, theta) = best;
+    stack.constrain(&theta, &mut w);
+    let weights = pack_weights(&w);
+    Trained { stack, theta, weights, history, best_epoch, validation_nll, skipped_batches }
+}

@@ -1,0 +1,68 @@
+//! Reads golden vectors: a manifest in JSON and one safetensors file a case.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use safetensors::{Dtype, SafeTensors};
+use serde_json::Value;
+
+/// One layer of another library, with inputs, results and gradients.
+pub(crate) struct Golden {
+    /// Its entry in the manifest.
+    pub(crate) entry: Value,
+    bytes: Vec<u8>,
+}
+
+/// Every case that the manifest of `folder` lists, not yet read.
+pub(crate) fn cases(folder: &Path) -> Vec<(PathBuf, Value)> {
+    let path = folder.join("manifest.json");
+    let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let manifest: Value = serde_json::from_str(&text).expect("the manifest is JSON");
+    let cases = manifest["cases"].as_array().expect("the manifest lists cases");
+    let file = |case: &Value| folder.join(case["file"].as_str().expect("a case names its file"));
+    cases.iter().map(|case| (file(case), case.clone())).collect()
+}
+
+impl Golden {
+    pub(crate) fn read(path: &Path, entry: Value) -> Self {
+        let bytes = fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        Self { entry, bytes }
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        self.entry["id"].as_str().expect("a case has an id")
+    }
+
+    /// A whole number of the configuration.
+    pub(crate) fn count(&self, name: &str) -> usize {
+        let value = self.entry["config"][name].as_u64();
+        value.unwrap_or_else(|| panic!("{}: no count {name}", self.id())) as usize
+    }
+
+    /// A number of the configuration.
+    pub(crate) fn number(&self, name: &str) -> f64 {
+        let value = self.entry["config"][name].as_f64();
+        value.unwrap_or_else(|| panic!("{}: no number {name}", self.id()))
+    }
+
+    pub(crate) fn text(&self, name: &str) -> &str {
+        let value = self.entry["config"][name].as_str();
+        value.unwrap_or_else(|| panic!("{}: no text {name}", self.id()))
+    }
+
+    /// A tensor, row by row; `f32` is widened, which is exact.
+    pub(crate) fn tensor(&self, name: &str) -> Vec<f64> {
+        let file = SafeTensors::deserialize(&self.bytes).expect("a safetensors file");
+        let tensor = file.tensor(name).unwrap_or_else(|e| panic!("{} {name}: {e}", self.id()));
+        match tensor.dtype() {
+            Dtype::F64 => {
+                tensor.data().as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect()
+            }
+            Dtype::F32 => {
+                let numbers = tensor.data().as_chunks().0.iter();
+                numbers.map(|b| f64::from(f32::from_le_bytes(*b))).collect()
+            }
+            other => panic!("{} {name}: {other:?} is no float", self.id()),
+        }
+    }
+}

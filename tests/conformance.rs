@@ -1,0 +1,313 @@
+//! Laws that hold for every row of the layer table, at several dimensions, sizes and options.
+//!
+//! All run in `f64`; derivatives come from the kernels themselves on dual numbers, so they are
+//! exact and no step size has to be chosen. `cargo test --test conformance -- --nocapture` prints
+//! the worst deviation of each law.
+
+mod common;
+
+use common::draw::{Case, shapes};
+use common::dual::{Dual, constants, seeded};
+use common::{Worst, packed};
+use fluxlet::bijection::Layer;
+use fluxlet::math::{Packed, Real};
+
+/// What each law allows, and why. ε is `f64::EPSILON`, 2.2e-16.
+const TOLERANCES: [(&str, f64); 7] = [
+    // A spline's flattest spot has a slope of about 1e-5 here and divides ε |z| by it.
+    ("inverse_undoes_forward", 1e-9),
+    // The error of the input above, times the change of the log slope along a bin.
+    ("inverse_ladj_is_minus_forward_ladj", 1e-9),
+    // The roundings of a bin's slope, and D³ of an LU decomposition.
+    ("ladj_is_log_abs_det_of_the_jacobian", 1e-11),
+    // The same formulas in another order; relative to the largest number of the gradient.
+    ("backward_is_the_gradient_of_forward", 1e-11),
+    // The softmax is read back from the knots, which loses ε |knot| over the bin's width.
+    ("constrain_backward_is_the_gradient_of_constrain", 1e-10),
+    // A logarithm and an exponential, of a share of which the floor was taken away.
+    ("constrain_undoes_unconstrain", 1e-10),
+    // Weights of f64 that are meant to change nothing, up to a rounding of each.
+    ("a_neutral_layer_keeps_volume_and_length", 1e-12),
+];
+
+fn law(name: &'static str) -> Worst {
+    let row = TOLERANCES.iter().find(|row| row.0 == name);
+    Worst::new(name, row.expect("every law has a row in the table of tolerances").1)
+}
+
+/// Runs `check` on every row of the table with random weights; more often where it is cheap.
+fn every_case(mut check: impl FnMut(&mut Case)) {
+    for layer in Layer::ALL {
+        for shape in shapes(*layer) {
+            let rounds = match shape.dim {
+                1..=3 => 20,
+                4..=15 => 8,
+                _ => 2,
+            };
+            for round in 0..rounds {
+                check(&mut Case::new(*layer, shape, round));
+            }
+        }
+    }
+}
+
+/// z, and ladj, of `x`.
+fn forward<R: Real>(case: &Case, w: &[R], x: &[R]) -> (Vec<R>, R) {
+    let mut z = x.to_vec();
+    let ladj = case.layer.forward(case.shape, w, &mut z, &mut case.scratch(x[0]));
+    (z, ladj)
+}
+
+/// x, and ladj of the inverse, of `z`.
+fn inverse<R: Real>(case: &Case, w: &[R], z: &[R]) -> (Vec<R>, R) {
+    let mut x = z.to_vec();
+    let ladj = case.layer.inverse(case.shape, w, &mut x, &mut case.scratch(z[0]));
+    (x, ladj)
+}
+
+#[test]
+fn inverse_undoes_forward() {
+    let mut law = law("inverse_undoes_forward");
+    every_case(|case| {
+        let x = case.input();
+        let (z, _) = forward(case, &case.w, &x);
+        let (back, _) = inverse(case, &case.w, &z);
+        let scale = 1.0 + x.iter().fold(0.0, |a, x| x.abs().max(a));
+        for (i, (back, x)) in back.iter().zip(&x).enumerate() {
+            law.compare(*back, *x, scale, || format!("{} x[{i}] = {x:e}", case.name()));
+        }
+    });
+}
+
+#[test]
+fn forward_undoes_inverse() {
+    // The same promise from the other side, where z need not be the image of a drawn x.
+    let mut law = law("inverse_undoes_forward");
+    every_case(|case| {
+        let z = case.output();
+        let (x, _) = inverse(case, &case.w, &z);
+        let (back, _) = forward(case, &case.w, &x);
+        let scale = 1.0 + z.iter().fold(0.0, |a, z| z.abs().max(a));
+        for (i, (back, z)) in back.iter().zip(&z).enumerate() {
+            law.compare(*back, *z, scale, || format!("{} z[{i}] = {z:e}", case.name()));
+        }
+    });
+}
+
+#[test]
+fn inverse_ladj_is_minus_forward_ladj() {
+    let mut law = law("inverse_ladj_is_minus_forward_ladj");
+    every_case(|case| {
+        let x = case.input();
+        let (z, ladj) = forward(case, &case.w, &x);
+        let (_, inverse_ladj) = inverse(case, &case.w, &z);
+        let scale = 1.0 + ladj.abs();
+        law.compare(inverse_ladj, -ladj, scale, || format!("{} x = {x:?}", case.name()));
+    });
+}
+
+#[test]
+fn ladj_is_log_abs_det_of_the_jacobian() {
+    let mut law = law("ladj_is_log_abs_det_of_the_jacobian");
+    every_case(|case| {
+        let x = case.input();
+        let w = constants(&case.w);
+        // Row j holds ∂z/∂xⱼ; the transpose has the same determinant.
+        let jacobian: Vec<Vec<f64>> = (0..x.len())
+            .map(|j| forward(case, &w, &seeded(&x, j)).0.iter().map(|z| z.d).collect())
+            .collect();
+        let expected = log_abs_det(jacobian);
+        let (_, ladj) = forward(case, &case.w, &x);
+        let scale = 1.0 + expected.abs();
+        law.compare(ladj, expected, scale, || format!("{} x = {x:?}", case.name()));
+    });
+}
+
+/// ln |det a| by LU decomposition with row exchanges.
+fn log_abs_det(mut a: Vec<Vec<f64>>) -> f64 {
+    let n = a.len();
+    let mut sum = 0.0;
+    for k in 0..n {
+        let pivot = (k..n).max_by(|i, j| a[*i][k].abs().total_cmp(&a[*j][k].abs())).unwrap_or(k);
+        a.swap(k, pivot);
+        let (upper, lower) = a.split_at_mut(k + 1);
+        let top = &upper[k];
+        sum += Real::ln(top[k].abs());
+        for row in lower {
+            let factor = row[k] / top[k];
+            for (row, top) in row[k..].iter_mut().zip(&top[k..]) {
+                *row -= factor * top;
+            }
+        }
+    }
+    sum
+}
+
+#[test]
+fn backward_is_the_gradient_of_forward() {
+    let mut law = law("backward_is_the_gradient_of_forward");
+    every_case(|case| {
+        let x = case.input();
+        let cost = case.random.normals(x.len());
+        let ladj_cost = case.random.normal();
+        let loss = |w: &[Dual], x: &[Dual]| {
+            let (z, ladj) = forward(case, w, x);
+            z.iter().zip(&cost).map(|(z, c)| c * z.d).sum::<f64>() + ladj_cost * ladj.d
+        };
+        let (const_w, const_x) = (constants(&case.w), constants(&x));
+
+        // The gradient is added to what is there, here 1.
+        let mut dw = vec![1.0; case.w.len()];
+        let mut dx = cost.clone();
+        let (mut scrap, mut scratch) = (x.clone(), case.scratch(f64::NAN));
+        let w = &case.w[..];
+        case.layer.backward(case.shape, w, &mut scrap, &mut dx, ladj_cost, &mut dw, &mut scratch);
+
+        let expected: Vec<f64> =
+            (0..x.len()).map(|i| loss(&const_w, &seeded(&x, i))).collect();
+        let scale = 1.0 + expected.iter().fold(0.0, |a, d| d.abs().max(a));
+        for (i, (got, expected)) in dx.iter().zip(&expected).enumerate() {
+            law.compare(*got, *expected, scale, || format!("{} dx[{i}], x = {x:?}", case.name()));
+        }
+        if case.theta.is_empty() {
+            // All weights are constants: nobody asks for their gradient, and nothing is written.
+            assert!(dw.iter().all(|dw| *dw == 1.0), "{}: dw of constants", case.name());
+            return;
+        }
+        let expected: Vec<f64> =
+            (0..w.len()).map(|i| loss(&seeded(w, i), &const_x)).collect();
+        let scale = 1.0 + expected.iter().fold(0.0, |a, d| d.abs().max(a));
+        for (i, (got, expected)) in dw.iter().zip(&expected).enumerate() {
+            let place = || format!("{} dw[{i}], x = {x:?}", case.name());
+            law.compare(*got, 1.0 + *expected, scale, place);
+        }
+    });
+}
+
+#[test]
+fn constrain_backward_is_the_gradient_of_constrain() {
+    let mut law = law("constrain_backward_is_the_gradient_of_constrain");
+    every_case(|case| {
+        let cost = case.random.normals(case.w.len());
+        let mut dtheta = vec![1.0; case.theta.len()];
+        case.layer.constrain_backward(case.shape, &case.theta, &case.w, &cost, &mut dtheta);
+        let expected: Vec<f64> = (0..case.theta.len())
+            .map(|i| {
+                let mut w = constants(&case.w);
+                case.layer.constrain(case.shape, &seeded(&case.theta, i), &mut w);
+                w.iter().zip(&cost).map(|(w, c)| c * w.d).sum()
+            })
+            .collect();
+        let scale = 1.0 + expected.iter().fold(0.0, |a, d| d.abs().max(a));
+        for (i, (got, expected)) in dtheta.iter().zip(&expected).enumerate() {
+            law.compare(*got, 1.0 + *expected, scale, || format!("{} dθ[{i}]", case.name()));
+        }
+    });
+}
+
+#[test]
+fn constrain_undoes_unconstrain() {
+    let mut law = law("constrain_undoes_unconstrain");
+    every_case(|case| {
+        let mut theta = vec![f64::NAN; case.theta.len()];
+        case.layer.unconstrain(case.shape, &case.w, &mut theta);
+        let mut again = case.w.clone();
+        case.layer.constrain(case.shape, &theta, &mut again);
+        for (i, (got, expected)) in again.iter().zip(&case.w).enumerate() {
+            let scale = 1.0 + expected.abs();
+            law.compare(*got, *expected, scale, || format!("{} w[{i}]", case.name()));
+        }
+    });
+}
+
+#[test]
+fn packed_f32_and_slice_f32_weights_give_the_same_bits() {
+    every_case(|case| {
+        let bytes = packed(&case.w);
+        let packed = Packed::new(&bytes);
+        let slice: Vec<f32> = packed.iter().collect();
+        let x: Vec<f32> = case.input().iter().map(|x| *x as f32).collect();
+        let (layer, shape) = (case.layer, case.shape);
+
+        let bits = |numbers: &[f32]| numbers.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        let mut scratch = case.scratch(f32::NAN);
+        let (mut a, mut b) = (x.clone(), x.clone());
+        let ladj = layer.forward(shape, packed, &mut a, &mut scratch);
+        let same = layer.forward(shape, &slice[..], &mut b, &mut scratch);
+        assert_eq!((bits(&a), ladj.to_bits()), (bits(&b), same.to_bits()), "{}", case.name());
+
+        let ladj = layer.inverse(shape, packed, &mut a, &mut scratch);
+        let same = layer.inverse(shape, &slice[..], &mut b, &mut scratch);
+        assert_eq!((bits(&a), ladj.to_bits()), (bits(&b), same.to_bits()), "{}", case.name());
+
+        let (mut dz_a, mut dz_b) = (x.clone(), x.clone());
+        let (mut dw_a, mut dw_b) = (vec![0.0; slice.len()], vec![0.0; slice.len()]);
+        (a, b) = (x.clone(), x);
+        layer.backward(shape, packed, &mut a, &mut dz_a, 1.0, &mut dw_a, &mut scratch);
+        layer.backward(shape, &slice[..], &mut b, &mut dz_b, 1.0, &mut dw_b, &mut scratch);
+        assert_eq!((bits(&dz_a), bits(&dw_a)), (bits(&dz_b), bits(&dw_b)), "{}", case.name());
+    });
+}
+
+#[test]
+fn weights_and_scratch_of_the_stated_lengths_are_enough_and_scratch_may_hold_anything() {
+    every_case(|case| {
+        // `Case` filled the weights with NaN first: what nobody wrote would still be NaN.
+        assert!(case.w.iter().all(|w| w.is_finite()), "{}: unwritten weight", case.name());
+        let x = case.input();
+        let run = |content: f64| {
+            let (mut a, mut b, mut dz) = (x.clone(), x.clone(), x.clone());
+            let (mut scratch, mut dw) = (case.scratch(content), vec![0.0; case.w.len()]);
+            let (layer, shape, w) = (case.layer, case.shape, &case.w[..]);
+            let forward = layer.forward(shape, w, &mut a, &mut scratch);
+            scratch.fill(content);
+            let z = a.clone();
+            let inverse = layer.inverse(shape, w, &mut a, &mut scratch);
+            scratch.fill(content);
+            layer.backward(shape, w, &mut b, &mut dz, 1.0, &mut dw, &mut scratch);
+            [vec![forward, inverse], z, a, dz, dw].concat()
+        };
+        let (zeros, nans) = (run(0.0), run(f64::NAN));
+        assert!(zeros.iter().all(|number| number.is_finite()), "{}: not finite", case.name());
+        assert_eq!(zeros, nans, "{}: the result depends on the scratch", case.name());
+    });
+}
+
+#[test]
+fn every_layer_has_a_valid_neutral() {
+    let mut law = law("a_neutral_layer_keeps_volume_and_length");
+    every_case(|case| {
+        let (layer, shape) = (case.layer, case.shape);
+        assert_eq!(Layer::from_code(layer as u8), Some(layer));
+        assert!(layer.valid(shape, Packed::new(&packed(&case.w))), "{}: drawn", case.name());
+
+        let mut w = vec![f64::NAN; layer.weight_len(shape)];
+        layer.neutral(shape, 0.0, &mut w);
+        assert!(w.iter().all(|w| w.is_finite()), "{}: unwritten weight", case.name());
+        assert!(layer.valid(shape, Packed::new(&packed(&w))), "{}: neutral", case.name());
+
+        let x = case.input();
+        let (z, ladj) = forward(case, &w, &x);
+        law.compare(ladj, 0.0, 1.0, || format!("{} ladj, x = {x:?}", case.name()));
+        let square = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>();
+        law.compare(square(&z), square(&x), 1.0 + square(&x), || format!("{} |z|²", case.name()));
+    });
+}
+
+#[test]
+fn a_neutral_layer_is_within_reach_of_its_parameters() {
+    // Training starts from `unconstrain` of neutral weights; it must not start somewhere else.
+    let mut law = law("constrain_undoes_unconstrain");
+    every_case(|case| {
+        let (layer, shape) = (case.layer, case.shape);
+        let mut w = vec![f64::NAN; layer.weight_len(shape)];
+        layer.neutral(shape, 0.0, &mut w);
+        let mut theta = vec![f64::NAN; layer.theta_len(shape)];
+        layer.unconstrain(shape, &w, &mut theta);
+        let mut again = w.clone();
+        layer.constrain(shape, &theta, &mut again);
+        for (i, (got, expected)) in again.iter().zip(&w).enumerate() {
+            law.compare(*got, *expected, 1.0, || format!("{} w[{i}]", case.name()));
+        }
+    });
+}

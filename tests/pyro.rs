@@ -1,0 +1,365 @@
+//! Pyro's transforms give the same numbers: values, log determinants and gradients.
+//!
+//! Golden vectors of Pyro 1.9.2 lie in `tests/goldens`; `FLUXLET_GOLDENS=FOLDER` takes another
+//! folder with a manifest of the same form, where a type that is not known here fails by name.
+//! Our `forward` is Pyro's T, x → y; our `inverse` its T⁻¹, v → u.
+//!
+//! Where Pyro is not followed: a value less than 1e-6 above a knot is counted to the bin on the
+//! knot's left, so its log determinant is off by up to 0.04 there. We take the bin that the value
+//! is in. At such values y and u are compared to 1e-7; for the rest Pyro must agree with an
+//! independent formula (`oracle`) of the left bin, and we with the same formula of the right bin.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ops::Range;
+use std::path::PathBuf;
+
+use common::Worst;
+use common::draw::SplineTables;
+use common::goldens::{Golden, cases};
+use common::oracle::{Gradient, Spline};
+use fluxlet::bijection::{Dct, Layer, Shape, Tails};
+use fluxlet::math::Real;
+
+/// What `f64` allows, times 1 + |expected|. An independent implementation in numpy reached 3e-13
+/// (y, u), 2e-11, 1e-7, 2e-10 and 1e-6: the steepest bins condition the inverse badly.
+const TOLERANCES: [(&str, f64); 10] = [
+    ("y", 1e-10),
+    ("u", 1e-10),
+    ("ldj", 1e-9),
+    ("ildj", 1e-6),
+    ("nll", 1e-6),
+    ("vjp.x", 1e-8),
+    ("vjp.param", 1e-8),
+    ("nllgrad.v", 1e-5),
+    ("nllgrad.param", 1e-5),
+    // y and u where Pyro takes the left bin: the parabola over the slack, 1e-6 wide.
+    ("y and u in the slack", 1e-7),
+];
+
+/// `f32` may be off by this many times Pyro's own error in `f32`, plus 1e-5 of 1 + |expected|.
+const TIMES_PYRO: f64 = 4.0;
+
+/// ½ ln 2π, to the last digit of `f64`.
+const HALF_LN_TAU: f64 = 0.918_938_533_204_672_8;
+
+/// Part of a transform that has one log determinant a row: one dimension of a spline, or all
+/// dimensions of a rotation.
+struct Block<R> {
+    layer: Layer,
+    shape: Shape,
+    w: Vec<R>,
+    theta: Vec<R>,
+    /// The parameters in the order of θ: name of the tensor, and where in it they are.
+    parameters: Vec<(&'static str, Range<usize>)>,
+    /// First column of x.
+    column: usize,
+    /// Weights of the inverse's transpose, for a DCT: its gains turned over.
+    transposed: Vec<R>,
+    spline: Option<Spline>,
+}
+
+impl<R: Real> Block<R> {
+    fn new(
+        golden: &Golden,
+        (layer, shape): (Layer, Shape),
+        column: usize,
+        parameters: Vec<(&'static str, Range<usize>)>,
+        like: R,
+    ) -> Self {
+        let raw: Vec<f64> = parameters
+            .iter()
+            .flat_map(|(name, range)| golden.tensor(&format!("param.{name}"))[range.clone()].to_vec())
+            .collect();
+        let theta: Vec<R> = raw.iter().map(|raw| like.constant(*raw)).collect();
+        assert_eq!(theta.len(), layer.theta_len(shape), "{}: parameters", golden.id());
+        let mut w = vec![like; layer.weight_len(shape)];
+        layer.neutral(shape, like, &mut w);
+        let (mut transposed, mut spline) = (Vec::new(), None);
+        if let Some(tables) = SplineTables::new(layer, shape) {
+            let bound = golden.number("bound");
+            let ends = [-bound, bound].map(|end| like.constant(end));
+            // Pyro pads the slopes with 1 − 1e-3 at both ends.
+            tables.set_ends(&mut w, 0, ends, ends, like.constant(0.999));
+            let linear = layer == Layer::RationalLinear;
+            spline = Some(Spline { raw, bins: shape.arg, bound, linear });
+        }
+        if layer == Layer::Dct {
+            let smooth = golden.number("smooth");
+            Dct::smoothed(shape, smooth, like, &mut w);
+            transposed = w.clone();
+            Dct::smoothed(shape, -smooth, like, &mut transposed);
+        }
+        layer.constrain(shape, &theta, &mut w);
+        Self { layer, shape, w, theta, parameters, column, transposed, spline }
+    }
+
+    fn columns<'x>(&self, rows: &'x [f64], row: usize, dim: usize) -> &'x [f64] {
+        let start = row * dim + self.column;
+        &rows[start..start + self.shape.dim]
+    }
+
+    fn run(&self, x: &[f64], inverse: bool) -> (Vec<R>, R) {
+        let like = self.w[0];
+        let mut x: Vec<R> = x.iter().map(|x| like.constant(*x)).collect();
+        let mut scratch = vec![like; self.layer.scratch_len(self.shape)];
+        let w = &self.w[..];
+        let ladj = if inverse {
+            self.layer.inverse(self.shape, w, &mut x, &mut scratch)
+        } else {
+            self.layer.forward(self.shape, w, &mut x, &mut scratch)
+        };
+        (x, ladj)
+    }
+}
+
+impl Block<f64> {
+    fn gradient(&self, x: &[f64], dz: &[f64], dladj: f64) -> (Vec<f64>, Vec<f64>) {
+        let (mut x, mut dx) = (x.to_vec(), dz.to_vec());
+        let (mut dw, mut dtheta) = (vec![0.0; self.w.len()], vec![0.0; self.theta.len()]);
+        let mut scratch = vec![0.0; self.layer.scratch_len(self.shape)];
+        let w = &self.w[..];
+        self.layer.backward(self.shape, w, &mut x, &mut dx, dladj, &mut dw, &mut scratch);
+        self.layer.constrain_backward(self.shape, &self.theta, w, &dw, &mut dtheta);
+        (dx, dtheta)
+    }
+
+    /// Gradient of du · u + dladj · ladj⁻¹ at u = T⁻¹(v), with respect to v and θ: with L the
+    /// forward ladj and J its Jacobian, dv = J⁻ᵀ (du − dladj ∂L/∂u), and θ moves u by −dv.
+    fn inverse_gradient(&self, u: &[f64], du: &[f64], dladj: f64) -> (Vec<f64>, Vec<f64>) {
+        let (along, _) = self.gradient(u, &vec![0.0; u.len()], 1.0);
+        let mut dv: Vec<f64> = du.iter().zip(&along).map(|(du, l)| du - dladj * l).collect();
+        match self.layer {
+            // J is orthogonal, so J⁻ᵀ = J; or orthogonal with gains, whose inverses they take.
+            Layer::Householder => dv = self.run(&dv, false).0,
+            Layer::Dct => {
+                let mut scratch = vec![0.0; self.layer.scratch_len(self.shape)];
+                self.layer.forward(self.shape, &self.transposed[..], &mut dv, &mut scratch);
+            }
+            _ => dv[0] /= self.gradient(u, &[1.0], 0.0).0[0],
+        }
+        let minus: Vec<f64> = dv.iter().map(|dv| -dv).collect();
+        let (_, dtheta) = self.gradient(u, &minus, -dladj);
+        (dv, dtheta)
+    }
+}
+
+/// The layer of a case, or `None` where we have none.
+fn blocks<R: Real>(golden: &Golden, like: R) -> Option<Vec<Block<R>>> {
+    let shape = |dim, arg| Shape { dim, arg, option: 0 };
+    match golden.entry["type"].as_str()? {
+        "Spline" => {
+            let (dim, bins) = (golden.count("input_dim"), golden.count("count_bins"));
+            let linear = golden.text("order") == "linear";
+            let layer = if linear { Layer::RationalLinear } else { Layer::RationalQuadratic };
+            let shape = Shape { option: Tails::Identity as u8, ..shape(1, bins) };
+            let block = |i: usize| {
+                let part = |len: usize| i * len..(i + 1) * len;
+                let mut parameters = vec![
+                    ("unnormalized_widths", part(bins)),
+                    ("unnormalized_heights", part(bins)),
+                    ("unnormalized_derivatives", part(bins - 1)),
+                ];
+                if linear {
+                    parameters.push(("unnormalized_lambdas", part(bins)));
+                }
+                Block::new(golden, (layer, shape), i, parameters, like)
+            };
+            Some((0..dim).map(block).collect())
+        }
+        "Householder" => {
+            let shape = shape(golden.count("input_dim"), golden.count("count_transforms"));
+            let parameters = vec![("u_unnormed", 0..shape.dim * shape.arg)];
+            Some(vec![Block::new(golden, (Layer::Householder, shape), 0, parameters, like)])
+        }
+        "DiscreteCosineTransform" if golden.entry["config"]["dim"] == -1 => {
+            let shape = shape(golden.count("input_dim"), 0);
+            Some(vec![Block::new(golden, (Layer::Dct, shape), 0, Vec::new(), like)])
+        }
+        _ => None,
+    }
+}
+
+/// Worst deviations so far, by quantity.
+struct Ledger(BTreeMap<&'static str, Worst>);
+
+impl Ledger {
+    fn check(&mut self, what: &'static str, got: f64, expected: f64, place: &str) {
+        let worst = self.0.get_mut(what).expect("a row of the table of tolerances");
+        worst.compare(got, expected, 1.0 + expected.abs(), || place.to_owned());
+    }
+
+    fn check_all(&mut self, what: &'static str, got: &[f64], expected: &[f64], place: &str) {
+        assert_eq!(got.len(), expected.len(), "{what}: {place}");
+        for (i, (got, expected)) in got.iter().zip(expected).enumerate() {
+            self.check(what, *got, *expected, &format!("{place} {i}"));
+        }
+    }
+}
+
+/// Adds what Pyro's other bin changes.
+fn exchange(sum: &mut [f64], theirs: &Gradient, ours: &Gradient) {
+    for (sum, (theirs, ours)) in sum.iter_mut().zip(theirs.raw.iter().zip(&ours.raw)) {
+        *sum += theirs - ours;
+    }
+}
+
+fn check_f64(golden: &Golden, blocks: &[Block<f64>], ledger: &mut Ledger) {
+    let rows = golden.entry["rows"].as_u64().expect("a number of rows") as usize;
+    let [x, y, ldj, v, u, ildj] = ["x", "y", "ldj", "v", "u", "ildj"].map(|name| golden.tensor(name));
+    let [gy, gl, vjp, nll_grad] = ["gy", "gl", "vjp.x", "nllgrad.v"].map(|name| golden.tensor(name));
+    let (dim, n) = (x.len() / rows, rows as f64);
+    let mut nll = vec![dim as f64 * HALF_LN_TAU; rows];
+    for (b, block) in blocks.iter().enumerate() {
+        let mut vjp_sum = vec![0.0; block.theta.len()];
+        let mut nll_sum = vjp_sum.clone();
+        for row in 0..rows {
+            let place = format!("{} row {row} block {b}", golden.id());
+            let at = |tensor| block.columns(tensor, row, dim);
+            let one = row * blocks.len() + b;
+
+            // Forward, and its gradient.
+            let (dy, dl) = (at(&gy), gl[one]);
+            let (z, ladj) = block.run(at(&x), false);
+            let (dx, dtheta) = block.gradient(at(&x), dy, dl);
+            vjp_sum.iter_mut().zip(&dtheta).for_each(|(sum, d)| *sum += d);
+            match other_bin(block, 0, at(&x)[0], at(&x)[0]) {
+                None => {
+                    ledger.check_all("y", &z, at(&y), &place);
+                    ledger.check("ldj", ladj, ldj[one], &place);
+                    ledger.check_all("vjp.x", &dx, at(&vjp), &place);
+                }
+                Some((spline, theirs, ours)) => {
+                    let x = at(&x)[0];
+                    ledger.check("y and u in the slack", z[0], at(&y)[0], &place);
+                    ledger.check("ldj", ldj[one], spline.forward(theirs, x).1, &place);
+                    ledger.check("ldj", ladj, spline.forward(ours, x).1, &place);
+                    let [theirs, ours] =
+                        [theirs, ours].map(|k| spline.gradient(k, x, dy[0], dl));
+                    ledger.check("vjp.x", at(&vjp)[0], theirs.x, &place);
+                    ledger.check("vjp.x", dx[0], ours.x, &place);
+                    exchange(&mut vjp_sum, &theirs, &ours);
+                }
+            }
+
+            // Inverse, and the gradient of the mean negative log likelihood.
+            let (back, ladj) = block.run(at(&v), true);
+            let du: Vec<f64> = back.iter().map(|u| u / n).collect();
+            let (dv, dtheta) = block.inverse_gradient(&back, &du, -1.0 / n);
+            nll_sum.iter_mut().zip(&dtheta).for_each(|(sum, d)| *sum += d);
+            let mut term = back.iter().map(|u| 0.5 * u * u).sum::<f64>() - ladj;
+            match other_bin(block, 1, at(&v)[0], back[0]) {
+                None => {
+                    ledger.check_all("u", &back, at(&u), &place);
+                    ledger.check("ildj", ladj, ildj[one], &place);
+                    ledger.check_all("nllgrad.v", &dv, at(&nll_grad), &place);
+                }
+                Some((spline, theirs, ours)) => {
+                    let u = at(&u)[0];
+                    ledger.check("y and u in the slack", back[0], u, &place);
+                    ledger.check("ildj", ildj[one], -spline.forward(theirs, u).1, &place);
+                    ledger.check("ildj", ladj, -spline.forward(ours, back[0]).1, &place);
+                    term = 0.5 * u * u - ildj[one];
+                    let [theirs, ours] = [(theirs, u), (ours, back[0])]
+                        .map(|(k, u)| spline.inverse_gradient(k, u, u / n, -1.0 / n));
+                    ledger.check("nllgrad.v", at(&nll_grad)[0], theirs.x, &place);
+                    ledger.check("nllgrad.v", dv[0], ours.x, &place);
+                    exchange(&mut nll_sum, &theirs, &ours);
+                }
+            }
+            nll[row] += term;
+        }
+        let mut start = 0;
+        for (name, range) in &block.parameters {
+            let part = start..start + range.len();
+            for (what, sum) in [("vjp.param", &vjp_sum), ("nllgrad.param", &nll_sum)] {
+                let expected = &golden.tensor(&format!("{what}.{name}"))[range.clone()];
+                let place = format!("{} {name} block {b}", golden.id());
+                ledger.check_all(what, &sum[part.clone()], expected, &place);
+            }
+            start = part.end;
+        }
+    }
+    ledger.check_all("nll", &nll, &golden.tensor("nll"), golden.id());
+}
+
+/// Pyro's bin and ours, where they differ: Pyro's follows from `value` on its axis, ours from `x` and
+/// the very knots of the kernel, which may lie a rounding beside Pyro's.
+fn other_bin<'b>(
+    block: &'b Block<f64>,
+    axis: usize,
+    value: f64,
+    x: f64,
+) -> Option<(&'b Spline, usize, usize)> {
+    let spline = block.spline.as_ref().filter(|spline| value.abs() <= spline.bound)?;
+    let tables = SplineTables::new(block.layer, block.shape)?;
+    let theirs = spline.bin_of_pyro(axis, value);
+    let below = block.w[tables.range(0, 0)].iter().filter(|knot| x >= **knot).count();
+    let ours = below.saturating_sub(1).min(spline.bins - 1);
+    (theirs != ours).then_some((spline, theirs, ours))
+}
+
+fn check_f32(golden: &Golden, blocks: &[Block<f32>], ledger: &mut Ledger) {
+    let rows = golden.entry["rows"].as_u64().expect("a number of rows") as usize;
+    let names = ["y", "ldj", "u", "ildj", "nll"];
+    let [y, ldj, u, ildj, nll] = names.map(|name| golden.tensor(&format!("ref64.{name}")));
+    let (x, v) = (golden.tensor("x"), golden.tensor("v"));
+    let dim = x.len() / rows;
+    // Rows in which rounding to f32 decides on which side of Pyro's slack a value lies.
+    let fuzzy = golden.entry["fuzzy_rows"].as_array();
+    let fuzzy = |row: usize| fuzzy.is_some_and(|rows| rows.iter().any(|r| *r == row));
+    let mut check = |name: &str, got: f32, expected: f64, row: usize| {
+        let theirs = golden.entry["pyro_f32_max_abs_error"][name].as_f64().expect("Pyro's error");
+        let allowed = TIMES_PYRO * theirs + 1e-5 * (1.0 + expected.abs());
+        let worst = ledger.0.get_mut("f32").expect("a row for f32");
+        let place = || format!("{} row {row} {name}", golden.id());
+        worst.compare(f64::from(got), expected, allowed, place);
+    };
+    for row in (0..rows).filter(|row| !fuzzy(*row)) {
+        let mut sum = dim as f32 * HALF_LN_TAU as f32;
+        for (b, block) in blocks.iter().enumerate() {
+            let (z, ladj) = block.run(block.columns(&x, row, dim), false);
+            for (got, expected) in z.iter().zip(block.columns(&y, row, dim)) {
+                check("y", *got, *expected, row);
+            }
+            check("ldj", ladj, ldj[row * blocks.len() + b], row);
+            let (back, ladj) = block.run(block.columns(&v, row, dim), true);
+            for (got, expected) in back.iter().zip(block.columns(&u, row, dim)) {
+                check("u", *got, *expected, row);
+                sum += 0.5 * got * got;
+            }
+            check("ildj", ladj, ildj[row * blocks.len() + b], row);
+            sum -= ladj;
+        }
+        check("nll", sum, nll[row], row);
+    }
+}
+
+#[test]
+fn pyro_agrees() {
+    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/goldens");
+    let folder = env::var_os("FLUXLET_GOLDENS").map_or(own, PathBuf::from);
+    let rows = TOLERANCES.into_iter().chain([("f32", 1.0)]);
+    let mut ledger = Ledger(rows.map(|(what, by)| (what, Worst::new(what, by))).collect());
+    let mut unknown: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut checked = 0;
+    for (path, entry) in cases(&folder) {
+        let golden = Golden::read(&path, entry);
+        let known = match golden.entry["dtype"].as_str() {
+            Some("float64") => blocks(&golden, 0.0).map(|b| check_f64(&golden, &b, &mut ledger)),
+            Some("float32") => blocks(&golden, 0.0).map(|b| check_f32(&golden, &b, &mut ledger)),
+            other => panic!("{}: type of number {other:?}", golden.id()),
+        };
+        match known {
+            Some(()) => checked += 1,
+            None => {
+                let kind = golden.entry["type"].as_str().unwrap_or("?").to_owned();
+                unknown.entry(kind).or_default().push(golden.id().to_owned());
+            }
+        }
+    }
+    println!("{checked} cases of {} agree", folder.display());
+    assert!(unknown.is_empty(), "types that are not known here: {unknown:#?}");
+}
