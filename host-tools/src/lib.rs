@@ -6,3 +6,7 @@ pub mod backend;
 pub mod stack;
 pub mod score;
 pub mod train;
+pub mod commands;
+pub mod device;
+pub mod inspect;
+pub mod report;

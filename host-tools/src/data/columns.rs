@@ -14,6 +14,9 @@ pub struct Columns<'a> {
     pub label: Option<&'a str>,
     /// Columns that are left out, never parsed.
     pub exclude: &'a [String],
+    /// Names of the inputs, where they are known: in a file that has them all, every other column
+    /// but the label is left out.
+    pub inputs: &'a [String],
 }
 
 /// What to do with one column of a file.
@@ -42,6 +45,11 @@ impl Selection {
 /// Assigns each column of the file its role.
 pub(super) fn select(path: &Path, all: &[String], want: &Columns) -> Result<Selection, Error> {
     let mut roles = vec![Role::Data; all.len()];
+    if !want.inputs.is_empty() && want.inputs.iter().all(|input| all.contains(input)) {
+        for (role, name) in roles.iter_mut().zip(all) {
+            *role = if want.inputs.contains(name) { Role::Data } else { Role::Skip };
+        }
+    }
     for column in want.exclude {
         roles[position(path, all, column)?] = Role::Skip;
     }
@@ -119,7 +127,7 @@ mod tests {
             &names(all),
             &Columns {
                 label,
-                exclude: &exclude,
+                exclude: &exclude, ..Columns::default()
             },
         )
         .map(|selection| selection.roles)

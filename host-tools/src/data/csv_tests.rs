@@ -19,7 +19,7 @@ fn parse_with(
         &path,
         &Columns {
             label,
-            exclude: &exclude,
+            exclude: &exclude, ..Columns::default()
         },
     )
     .map_err(|error| folder.plain(&error))

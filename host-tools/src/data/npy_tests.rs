@@ -111,7 +111,7 @@ fn label_and_excluded_columns_are_taken_out() {
     let bytes = npy("<f8", "(2, 3)", &f8(&[1.0, 1e300, 0.0, 2.0, 1e300, 1e-60]));
     let columns = Columns {
         label: Some("c3"),
-        exclude: &["2".into()],
+        exclude: &["2".into()], ..Columns::default()
     };
     let data = parse_with(&bytes, &columns).unwrap();
     assert_eq!(data.table.names, ["c1"]);

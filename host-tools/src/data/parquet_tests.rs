@@ -79,7 +79,7 @@ fn parse_with(bytes: &[u8], label: Option<&str>, exclude: &[&str]) -> Result<Dat
         &path,
         &Columns {
             label,
-            exclude: &exclude,
+            exclude: &exclude, ..Columns::default()
         },
     )
     .map_err(|error| folder.plain(&error))

@@ -39,6 +39,20 @@ impl Table {
             .copied()
     }
 
+    /// Puts the columns into the order of `names`, where they have just these names.
+    pub fn reorder(&mut self, names: &[String]) {
+        let places: Option<Vec<usize>> =
+            names.iter().map(|name| self.names.iter().position(|own| own == name)).collect();
+        let Some(places) = places.filter(|places| places.len() == self.width) else { return };
+        for row in self.values.chunks_exact_mut(self.width) {
+            let old = row.to_vec();
+            for (value, place) in row.iter_mut().zip(&places) {
+                *value = old[*place];
+            }
+        }
+        self.names = names.to_vec();
+    }
+
     /// Row and column, both from 0, of the first value that is NaN or infinite.
     pub fn first_not_finite(&self) -> Option<(usize, usize)> {
         let at = self.values.iter().position(|value| !value.is_finite())?;
@@ -74,6 +88,17 @@ mod tests {
         assert_eq!(table.row(1), [3.0, 4.0]);
         assert_eq!(table.column(1).collect::<Vec<_>>(), [2.0, 4.0, 6.0]);
         assert_eq!(table.column(0).len(), 3);
+    }
+
+    #[test]
+    fn columns_follow_the_names_that_are_asked_for() {
+        let mut table = table();
+        table.reorder(&["b".into(), "a".into()]);
+        assert_eq!(table.row(1), [4.0, 3.0]);
+        assert_eq!(table.names, ["b", "a"]);
+        let before = table.clone();
+        table.reorder(&["b".into(), "z".into()]);
+        assert_eq!(table, before);
     }
 
     #[test]

@@ -1,0 +1,98 @@
+//! `fluxlet cost`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+
+use crate::device::{Bench, Board};
+use crate::train::FlowConfig;
+
+/// Measure flash, stack and instructions of a model on emulated microcontrollers.
+///
+/// Without MODEL, the reference stack is measured: D = 16, L = 4, M = 4, K = 12 with random weights.
+/// Instructions are counted one by one in QEMU over 100 rows; the stack is painted and scanned.
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    /// Packed model [default: the reference stack]
+    model: Option<PathBuf>,
+    /// Microcontroller [default: all]
+    #[arg(long, value_enum)]
+    target: Vec<Board>,
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Row {
+    target: Board,
+    code_bytes: u64,
+    model_bytes: u64,
+    stack_bytes: u64,
+    instructions_mean: u64,
+    instructions_max: u64,
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let folder = tempfile::tempdir()?;
+    let reference = folder.path().join("reference.flx");
+    let path: &Path = match &args.model {
+        Some(path) => path,
+        None => {
+            std::fs::write(&reference, reference_model())?;
+            &reference
+        }
+    };
+    let bytes = super::read_model(path)?;
+    let model = super::model(&bytes);
+    let inputs = super::verify::random_inputs(&model, 100);
+    let bench = Bench::set_up()?;
+    let targets: &[Board] = if args.target.is_empty() { &Board::ALL } else { &args.target };
+    let mut rows = Vec::new();
+    for &target in targets {
+        let scorer = bench.build(target, path)?;
+        let size = scorer.size(bytes.len() as u64)?;
+        let counts = scorer.score(&inputs, true)?.instructions;
+        anyhow::ensure!(!counts.is_empty(), "count instructions on {}: none were", target.name());
+        rows.push(Row {
+            target,
+            code_bytes: size.code,
+            model_bytes: bytes.len() as u64,
+            stack_bytes: size.stack,
+            instructions_mean: counts.iter().sum::<u64>() / counts.len() as u64,
+            instructions_max: counts.iter().copied().max().unwrap_or(0),
+        });
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&rows)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    println!("| core | code, bytes | model, bytes | stack, bytes | instructions a score | at most |");
+    println!("|---|---:|---:|---:|---:|---:|");
+    for row in rows {
+        let Row { target, code_bytes, model_bytes, stack_bytes, instructions_mean, instructions_max } = row;
+        println!(
+            "| {} | {code_bytes} | {model_bytes} | {stack_bytes} | {instructions_mean} | {instructions_max} |",
+            target.name()
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A rotation stack of four layers with random weights and a standard normal base.
+fn reference_model() -> Vec<u8> {
+    let config = FlowConfig { layers: 4, reflections: 4, bins: 12, components: 1, ..FlowConfig::default() };
+    let stack = config.stack(16);
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let theta: Vec<f64> = (0..stack.theta_len()).map(|_| rng.random_range(-0.5..0.5)).collect();
+    let mut w = vec![0.0; stack.weight_len()];
+    for span in stack.spans() {
+        span.layer.neutral(span.shape, 0.0, &mut w[span.weights]);
+    }
+    stack.constrain(&theta, &mut w);
+    let weights: Vec<f32> = w.iter().map(|w| *w as f32).collect();
+    stack.pack(&weights, &[])
+}

@@ -1,0 +1,174 @@
+//! `fluxlet train`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::ColumnArgs;
+use crate::backend::Cpu;
+use crate::data::{self, Columns};
+use crate::output;
+use crate::report;
+use crate::train::{self, Config, Outcome, Outside, Rotation, Spline};
+
+/// Train a flow on normal data and pack it for a device.
+///
+/// DATA is a CSV, NPY (2-D) or Parquet file of normal readings, one row each. The run folder gets
+/// model.flx (for the device), checkpoint.safetensors, config.toml (run it again with --config) and
+/// history.csv. A fifth of the rows is held out: training stops where their likelihood is best, and
+/// their scores calibrate the alarm.
+#[derive(clap::Args, Debug)]
+pub(super) struct Args {
+    /// Data to learn from
+    data: PathBuf,
+    /// Folder for the results
+    #[arg(short, long, value_name = "RUN")]
+    out: PathBuf,
+    /// Start from this configuration; the options below override it
+    #[arg(long, value_name = "FILE.toml")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    columns: ColumnArgs,
+    /// The rows are a sensor stream: cut it into windows of N readings and learn their features
+    #[arg(long, value_name = "N")]
+    window: Option<usize>,
+    /// Layers of the stack (each affine, rotation, spline)
+    #[arg(long, value_name = "N")]
+    layers: Option<usize>,
+    /// Rotation between the splines
+    #[arg(long)]
+    rotation: Option<Rotation>,
+    /// Reflections of a Householder rotation
+    #[arg(long, value_name = "M")]
+    reflections: Option<usize>,
+    /// Kind of spline
+    #[arg(long)]
+    spline: Option<Spline>,
+    /// Bins of a spline
+    #[arg(long, value_name = "K")]
+    bins: Option<usize>,
+    /// What a spline does outside its knots
+    #[arg(long)]
+    tails: Option<Outside>,
+    /// Gaussians of the base density; 1 is a standard normal
+    #[arg(long, value_name = "C")]
+    components: Option<usize>,
+    /// Passes over the data at most
+    #[arg(long, value_name = "N")]
+    epochs: Option<usize>,
+    /// Rate of false alarms to calibrate for
+    #[arg(long, value_name = "RATE")]
+    false_alarm_rate: Option<f32>,
+    /// Seed of everything random
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Threads; the result is the same for any number [default: all]
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+    /// Print the report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Args {
+    /// The configuration file, overridden by the options that were given.
+    fn config(&self) -> anyhow::Result<Config> {
+        let mut config = match &self.config {
+            None => Config::default(),
+            Some(path) => {
+                let text = fs::read_to_string(path)
+                    .with_context(|| format!("read {}", path.display()))?;
+                toml::from_str(&text).with_context(|| format!("read {}", path.display()))?
+            }
+        };
+        let Config { data, flow, train } = &mut config;
+        if self.columns.label.is_some() {
+            data.label.clone_from(&self.columns.label);
+        }
+        if !self.columns.exclude.is_empty() {
+            data.exclude.clone_from(&self.columns.exclude);
+        }
+        if self.epochs.is_some() {
+            train.epochs = self.epochs;
+        }
+        data.window = self.window.unwrap_or(data.window);
+        data.false_alarm_rate = self.false_alarm_rate.unwrap_or(data.false_alarm_rate);
+        flow.layers = self.layers.unwrap_or(flow.layers);
+        flow.rotation = self.rotation.unwrap_or(flow.rotation);
+        flow.reflections = self.reflections.unwrap_or(flow.reflections);
+        flow.spline = self.spline.unwrap_or(flow.spline);
+        flow.bins = self.bins.unwrap_or(flow.bins);
+        flow.tails = self.tails.unwrap_or(flow.tails);
+        flow.components = self.components.unwrap_or(flow.components);
+        train.seed = self.seed.unwrap_or(train.seed);
+        Ok(config)
+    }
+}
+
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let config = args.config()?;
+    let outcome = train_to(&args.data, &args.out, config, args.threads)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&outcome.report)?);
+    } else {
+        report::training(&outcome.report);
+        anstream::println!("wrote {}", args.out.join("model.flx").display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Trains on a file and writes the run's folder.
+pub(super) fn train_to(
+    path: &Path,
+    out: &Path,
+    config: Config,
+    threads: Option<usize>,
+) -> anyhow::Result<Outcome> {
+    anyhow::ensure!(threads != Some(0), "train: --threads must be at least 1");
+    let columns = Columns { label: config.data.label.as_deref(), exclude: &config.data.exclude, inputs: &[] };
+    let dataset = data::read(path, &columns)?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).build()?;
+    let bar = progress_bar();
+    let outcome = pool.install(|| {
+        train::run(&dataset, path, config, &Cpu, |steps, epoch| {
+            bar.set_length(steps as u64);
+            match epoch {
+                None => bar.inc(1),
+                Some(epoch) => bar.set_message(format!(
+                    "NLL train {:.3}, validation {:.3}",
+                    epoch.train_nll, epoch.validation_nll
+                )),
+            }
+        })
+    });
+    bar.finish_and_clear();
+    let outcome = outcome?;
+
+    // Only now, with every result at hand, is anything written.
+    let out = super::make_folder(out)?;
+    let save = |name: &str, bytes: &[u8]| {
+        use std::io::Write;
+        output::write_atomically(&out.join(name), |file| file.write_all(bytes))
+    };
+    save("config.toml", toml::to_string(&outcome.config)?.as_bytes())?;
+    save("checkpoint.safetensors", &train::checkpoint(&outcome.trained, &outcome.config))?;
+    let header = ["epoch", "train_nll", "validation_nll", "learning_rate"];
+    let rows = outcome.trained.history.iter().map(|e| {
+        [e.epoch as f64, e.train_nll, e.validation_nll, e.learning_rate].map(|x| x.to_string())
+    });
+    output::save_csv(Some(&out.join("history.csv")), &header, rows)?;
+    save("model.flx", &outcome.model)?;
+    Ok(outcome)
+}
+
+fn progress_bar() -> ProgressBar {
+    let template = "  {spinner} {bar:30} {percent:>3} %  {msg}  {eta} left";
+    let style = ProgressStyle::with_template(template).expect("the template is sound");
+    let bar = ProgressBar::new(1).with_style(style).with_message("reading the data's axes");
+    bar.enable_steady_tick(Duration::from_millis(120));
+    bar
+}

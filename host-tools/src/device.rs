@@ -1,0 +1,237 @@
+//! Emulated microcontrollers: builds the firmware's scorer with a model, runs it in QEMU, and reads
+//! back scores, instruction counts, sizes and stack.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use anyhow::{Context, bail, ensure};
+use defmt_decoder::{DecodeError, Table};
+use object::{Object, ObjectSection, ObjectSymbol};
+
+/// A board that QEMU emulates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Board {
+    /// Cortex-M4F: hardware floats
+    M4f,
+    /// Cortex-M0: no hardware floats, 16 KB of RAM
+    M0,
+}
+
+impl Board {
+    /// Every board.
+    pub const ALL: [Self; 2] = [Self::M4f, Self::M0];
+
+    /// Name of the core.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::M4f => "Cortex-M4F",
+            Self::M0 => "Cortex-M0",
+        }
+    }
+
+    /// Cargo target, binary and QEMU machine.
+    fn build(self) -> (&'static str, &'static str, &'static str) {
+        match self {
+            Self::M4f => ("thumbv7em-none-eabihf", "qemu-m4f", "mps2-an386"),
+            Self::M0 => ("thumbv6m-none-eabi", "qemu-m0", "microbit"),
+        }
+    }
+}
+
+/// A machine that can build firmware and run it.
+pub struct Bench {
+    firmware: PathBuf,
+    environment: Vec<(String, String)>,
+}
+
+/// The scorer with one model inside, built for one board.
+pub struct Scorer {
+    board: Board,
+    /// Holds the image and the files that it reads and writes; gone with the scorer.
+    folder: tempfile::TempDir,
+    plugin: Option<PathBuf>,
+    elf: Vec<u8>,
+}
+
+/// What a run of the scorer gave.
+pub struct Scores {
+    /// Bits of each row's log_prob.
+    pub bits: Vec<u32>,
+    /// Instructions of each row's score, where they were counted.
+    pub instructions: Vec<u64>,
+}
+
+/// Flash and memory of a scorer.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub struct Size {
+    /// Bytes of code and constants, without the model.
+    pub code: u64,
+    /// Bytes of stack at its deepest in a score, buffers included.
+    pub stack: u64,
+}
+
+/// Output of a command that must succeed.
+fn must(command: &mut Command, what: &str) -> anyhow::Result<Output> {
+    let output = command.output().with_context(|| format!("{what}: run {command:?}"))?;
+    if !output.status.success() {
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().collect();
+        let last = lines[lines.len().saturating_sub(30)..].join("\n");
+        bail!("{what} ({}):\n{last}", output.status);
+    }
+    Ok(output)
+}
+
+impl Bench {
+    /// Finds the firmware and sets up what building and running it needs. The first time on a machine
+    /// this can take a minute; `setup.sh` tells on stderr what it does.
+    pub fn set_up() -> anyhow::Result<Self> {
+        let firmware = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware");
+        let script = firmware.join("setup.sh");
+        ensure!(
+            script.exists(),
+            "find the firmware: {} is missing; run from a checkout of the repository",
+            script.display()
+        );
+        // One set-up at a time: two would install the same packages.
+        let _lock = lock("setup")?;
+        let mut command = Command::new("bash");
+        command.arg(&script).stdin(Stdio::null()).stderr(Stdio::inherit());
+        let output = must(&mut command, "set up the cross compiler and QEMU")?;
+        let text = String::from_utf8(output.stdout)?;
+        let environment = text
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .map(|(key, value)| (key.to_string(), value.to_string()))
+            .collect();
+        Ok(Self { firmware: firmware.canonicalize()?, environment })
+    }
+
+    /// Builds the scorer for `board` with the model file inside.
+    pub fn build(&self, board: Board, model: &Path) -> anyhow::Result<Scorer> {
+        let (target, bin, _) = board.build();
+        let model = model.canonicalize().with_context(|| format!("read {}", model.display()))?;
+        let target_dir = self.firmware.join("target");
+        // The image of one model must not be read while another's is built.
+        let _lock = lock("build")?;
+        let mut command = Command::new(std::env::var("CARGO").unwrap_or("cargo".into()));
+        command
+            .args(["build", "--release", "--quiet", "--target", target, "--bin", bin])
+            .arg("--manifest-path")
+            .arg(self.firmware.join("Cargo.toml"))
+            .arg("--target-dir")
+            .arg(&target_dir)
+            .env("FLUXLET_MODEL", model)
+            .env_remove("RUSTFLAGS")
+            .stdin(Stdio::null());
+        for (key, value) in &self.environment {
+            command.env(key, value);
+        }
+        must(&mut command, &format!("build the scorer for {}", board.name()))?;
+        let elf = fs::read(target_dir.join(target).join("release").join(bin))?;
+        let folder = tempfile::tempdir()?;
+        fs::write(folder.path().join("scorer.elf"), &elf)?;
+        let plugin = self.environment.iter().find(|(key, _)| key == "FLUXLET_QEMU_PLUGIN");
+        let plugin = plugin.map(|(_, path)| PathBuf::from(path));
+        Ok(Scorer { board, folder, plugin, elf })
+    }
+}
+
+/// Waits for the lock `name` of this user; it ends with the file.
+fn lock(name: &str) -> anyhow::Result<File> {
+    let path = std::env::temp_dir().join(format!("fluxlet-{name}.lock"));
+    let file = File::options().create(true).append(true).open(&path);
+    let file = file.with_context(|| format!("open {}", path.display()))?;
+    file.lock()?;
+    Ok(file)
+}
+
+impl Scorer {
+    fn qemu(&self) -> Command {
+        let (_, _, machine) = self.board.build();
+        let mut command = Command::new("qemu-system-arm");
+        command
+            .args(["-M", machine, "-nographic", "-monitor", "none", "-serial", "none"])
+            .args(["-kernel", "scorer.elf"])
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn symbol(&self, name: &str) -> anyhow::Result<u64> {
+        let elf = object::File::parse(&*self.elf)?;
+        let symbol = elf.symbol_by_name(name).with_context(|| format!("find {name} in the image"))?;
+        // The lowest bit says Thumb, not where.
+        Ok(symbol.address() & !1)
+    }
+
+    /// Scores `inputs` on the board; with `count`, the instructions of each row are counted.
+    pub fn score(&self, inputs: &[f32], count: bool) -> anyhow::Result<Scores> {
+        let path = |name: &str| self.folder.path().join(name);
+        let mut rows = File::create(path("rows.bin"))?;
+        for input in inputs {
+            rows.write_all(&input.to_le_bytes())?;
+        }
+        drop(rows);
+        let mut command = self.qemu();
+        let arguments = "enable=on,target=native,arg=scorer,arg=rows.bin,arg=scores.bin";
+        command.args(["-semihosting-config", arguments]);
+        if count {
+            let plugin = self.plugin.as_deref().context("count instructions: no plugin was built")?;
+            let start = self.symbol("fluxlet_measure_begin")?;
+            let stop = self.symbol("fluxlet_measure_end")?;
+            let plugin = plugin.display();
+            command.arg("-plugin");
+            command.arg(format!("{plugin},start={start:#x},stop={stop:#x},out=counts.txt"));
+        }
+        must(&mut command, &format!("run the scorer on {}", self.board.name()))?;
+        let bytes = fs::read(path("scores.bin"))?;
+        let bits = bytes.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
+        let instructions = if count {
+            let text = fs::read_to_string(path("counts.txt"))?;
+            text.lines().map(str::parse).collect::<Result<_, _>>()?
+        } else {
+            Vec::new()
+        };
+        Ok(Scores { bits, instructions })
+    }
+
+    /// What the image logs when it tests itself, a line each.
+    pub fn self_test(&self) -> anyhow::Result<Vec<String>> {
+        let mut command = self.qemu();
+        command.args(["-semihosting-config", "enable=on,target=native"]);
+        let output = must(&mut command, &format!("run the self-test on {}", self.board.name()))?;
+        let table = Table::parse(&self.elf)?.context("the image has no log table")?;
+        let mut decoder = table.new_stream_decoder();
+        decoder.received(&output.stdout);
+        let mut lines = Vec::new();
+        loop {
+            match decoder.decode() {
+                Ok(frame) => lines.push(frame.display_message().to_string()),
+                Err(DecodeError::UnexpectedEof) => return Ok(lines),
+                Err(DecodeError::Malformed) => bail!("decode the log of {}", self.board.name()),
+            }
+        }
+    }
+
+    /// Flash of the image without the model's `model_bytes`, and stack of one score.
+    pub fn size(&self, model_bytes: u64) -> anyhow::Result<Size> {
+        let elf = object::File::parse(&*self.elf)?;
+        let in_flash = [".vector_table", ".text", ".rodata", ".data"];
+        let flash: u64 = elf
+            .sections()
+            .filter(|section| section.name().is_ok_and(|name| in_flash.contains(&name)))
+            .map(|section| section.size())
+            .sum();
+        let lines = self.self_test()?;
+        let stack = lines.iter().find_map(|line| {
+            line.strip_prefix("peak stack ")?.strip_suffix(" bytes")?.parse().ok()
+        });
+        let stack = stack.context("find the peak stack in the self-test's log")?;
+        Ok(Size { code: flash.saturating_sub(model_bytes), stack })
+    }
+}

@@ -1,0 +1,135 @@
+//! What a packed model is made of: a line a layer, and totals.
+
+use std::fmt;
+
+use fluxlet::bijection::{Layer, Tails};
+use fluxlet::{Base, Model};
+use serde::Serialize;
+
+/// One layer, or the base.
+#[derive(Clone, Debug, Serialize)]
+pub struct Line {
+    /// Kind of layer.
+    pub kind: &'static str,
+    /// Shape in letters: D, K, M, C and the tails.
+    pub shape: String,
+    /// Free parameters that training moves.
+    pub parameters: usize,
+    /// Bytes of packed weights, constants included.
+    pub bytes: usize,
+    /// Multiply-adds of one forward pass.
+    pub multiply_adds: usize,
+}
+
+/// A whole model.
+#[derive(Clone, Debug, Serialize)]
+pub struct Inspection {
+    /// D.
+    pub dim: usize,
+    /// Numbers of one input.
+    pub input_len: usize,
+    /// The feature front end in words, if there is one.
+    pub front_end: Option<String>,
+    /// Layers from data to latent, then the base.
+    pub layers: Vec<Line>,
+    /// Free parameters.
+    pub parameters: usize,
+    /// Multiply-adds of one score, without the front end.
+    pub multiply_adds: usize,
+    /// Bytes of the model file, all of it in flash.
+    pub flash_bytes: usize,
+    /// Bytes of the buffers that scoring needs: the input and the work space.
+    pub stack_bytes: usize,
+    /// Held-out rows behind the calibration table.
+    pub calibration_rows: Option<u32>,
+    /// Names of the inputs.
+    pub names: Vec<String>,
+    /// Where the model comes from.
+    pub provenance: Option<String>,
+}
+
+impl Inspection {
+    /// Looks at a model.
+    pub fn new(model: &Model) -> Self {
+        let dim = model.dim();
+        let mut layers: Vec<Line> = model
+            .layers()
+            .map(|step| {
+                let shape = step.shape;
+                let tails = Tails::from_code(shape.option).unwrap_or(Tails::Identity);
+                let tails = if tails == Tails::Linear { "linear" } else { "identity" };
+                let letters = match step.layer {
+                    Layer::RationalQuadratic | Layer::RationalLinear => {
+                        format!("D = {dim}, K = {}, {tails} tails", shape.arg)
+                    }
+                    Layer::Householder => format!("D = {dim}, M = {}", shape.arg),
+                    _ => format!("D = {dim}"),
+                };
+                Line {
+                    kind: step.layer.name(),
+                    shape: letters,
+                    parameters: step.layer.theta_len(shape),
+                    bytes: 4 * step.layer.weight_len(shape),
+                    multiply_adds: step.layer.multiply_adds(shape),
+                }
+            })
+            .collect();
+        let (base, _) = model.base();
+        let (kind, shape) = match base {
+            Base::Normal => ("Normal", format!("D = {dim}")),
+            Base::Mixture(components) => ("Mixture", format!("D = {dim}, C = {components}")),
+        };
+        layers.push(Line {
+            kind,
+            shape,
+            parameters: base.theta_len(dim),
+            bytes: 4 * base.weight_len(dim),
+            multiply_adds: base.multiply_adds(dim),
+        });
+        Self {
+            dim,
+            input_len: model.input_len(),
+            front_end: model.front_end().map(|front_end| {
+                let w = front_end.window();
+                format!("windows of {} readings, {} channels, {} bands", w.window, w.channels, w.bands)
+            }),
+            parameters: layers.iter().map(|line| line.parameters).sum(),
+            multiply_adds: layers.iter().map(|line| line.multiply_adds).sum(),
+            layers,
+            flash_bytes: model.byte_len(),
+            stack_bytes: 4 * (model.input_len() + model.work_len()),
+            calibration_rows: model.calibration().map(|table| table.rows()),
+            names: model.names().into_iter().flatten().map(str::to_string).collect(),
+            provenance: model.provenance().map(str::to_string),
+        }
+    }
+}
+
+impl fmt::Display for Inspection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(front_end) = &self.front_end {
+            writeln!(f, "front end: {front_end} → {} features\n", self.dim)?;
+        }
+        let width = self.layers.iter().map(|line| line.shape.chars().count()).max().unwrap_or(0);
+        let head = ["layer", "shape", "parameters", "bytes", "multiply-adds"];
+        writeln!(f, "{:<18} {:<width$} {:>10} {:>8} {:>14}", head[0], head[1], head[2], head[3], head[4])?;
+        for Line { kind, shape, parameters, bytes, multiply_adds } in &self.layers {
+            writeln!(f, "{kind:<18} {shape:<width$} {parameters:>10} {bytes:>8} {multiply_adds:>14}")?;
+        }
+        let bytes: usize = self.layers.iter().map(|line| line.bytes).sum();
+        writeln!(f, "{:<18} {:<width$} {:>10} {bytes:>8} {:>14}\n", "total", "", self.parameters, self.multiply_adds)?;
+        writeln!(f, "flash  {} bytes, the whole model file", self.flash_bytes)?;
+        writeln!(f, "stack  {} bytes of buffers: the input and the work space", self.stack_bytes)?;
+        match self.calibration_rows {
+            Some(rows) => writeln!(f, "alarm  calibrated on {rows} held-out rows")?,
+            None => writeln!(f, "alarm  none: the model has no calibration table")?,
+        }
+        if !self.names.is_empty() {
+            writeln!(f, "inputs {}", self.names.join(", "))?;
+        }
+        match &self.provenance {
+            Some(provenance) => writeln!(f, "from   {provenance}"),
+            None => Ok(()),
+        }
+    }
+}
