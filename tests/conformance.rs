@@ -9,7 +9,7 @@ mod common;
 use common::draw::{Case, shapes};
 use common::dual::{Dual, constants, seeded};
 use common::{Worst, packed};
-use fluxlet::bijection::Layer;
+use fluxlet::bijection::{Layer, Shape};
 use fluxlet::math::{Packed, Real};
 
 /// What each law allows, and why. ε is `f64::EPSILON`, 2.2e-16.
@@ -292,6 +292,38 @@ fn every_layer_has_a_valid_neutral() {
         let square = |x: &[f64]| x.iter().map(|x| x * x).sum::<f64>();
         law.compare(square(&z), square(&x), 1.0 + square(&x), || format!("{} |z|²", case.name()));
     });
+}
+
+#[test]
+fn valid_refuses_what_is_no_bijection() {
+    // One weight of a neutral layer of two dimensions, replaced.
+    let refused = [
+        (Layer::Affine, 0, 2, 0.0),           // a scale of zero
+        (Layer::Affine, 0, 3, -1.0),          // a negative scale
+        (Layer::RationalQuadratic, 0, 1, 9.0), // knots of x out of order
+        (Layer::RationalQuadratic, 1, 5, 9.0), // knots of y out of order
+        (Layer::RationalQuadratic, 0, 9, 0.0), // a slope of zero
+        (Layer::RationalQuadratic, 0, 4, -4.5), // y jumps to the tail below
+        (Layer::RationalQuadratic, 0, 15, 3.5), // x jumps to the tail above
+        (Layer::RationalLinear, 0, 4, -4.5),   // y jumps to the tail below
+        (Layer::RationalLinear, 1, 9, -1.0),   // a negative root slope
+        (Layer::RationalLinear, 1, 12, 1.0),   // λ at the end of its bin
+        (Layer::Householder, 0, 1, 1.0),       // |u|² = 3
+        (Layer::Dct, 0, 0, 0.0),               // a gain of zero
+        (Layer::Permutation, 0, 0, 1.0),       // one position twice
+    ];
+    for (layer, option, i, weight) in refused {
+        let shape = |arg| Shape { dim: 2, arg, option };
+        // Three bins, or three reflections, where the layer has them.
+        let arg = [3, 0].into_iter().find(|arg| layer.exists(shape(*arg)));
+        let shape = shape(arg.expect("a size that exists"));
+        let mut w = vec![f64::NAN; layer.weight_len(shape)];
+        layer.neutral(shape, 0.0, &mut w);
+        assert!(layer.valid(shape, Packed::new(&packed(&w))), "{}: neutral", layer.name());
+        w[i] = weight;
+        let valid = layer.valid(shape, Packed::new(&packed(&w)));
+        assert!(!valid, "{} option {option}: w[{i}] = {weight}", layer.name());
+    }
 }
 
 #[test]

@@ -385,7 +385,9 @@ fn pyro_agrees() {
         match known {
             Some(()) => checked += 1,
             None => {
-                let kind = golden.entry["type"].as_str().unwrap_or("?").to_owned();
+                let kind = golden.entry["type"].as_str().unwrap_or("?");
+                let dim = &golden.entry["config"]["dim"];
+                let kind = if dim.is_null() { kind.to_owned() } else { format!("{kind}, dim {dim}") };
                 unknown.entry(kind).or_default().push(golden.id().to_owned());
             }
         }

@@ -184,6 +184,12 @@ pub(super) fn increase(knots: Packed) -> bool {
     knots.iter().zip(knots.iter().skip(1)).all(|(a, b)| a < b)
 }
 
+/// Whether the tails go on where the knots end; the identity does so on the diagonal only.
+pub(super) fn tails_meet(shape: Shape, x: Packed, y: Packed) -> bool {
+    let meet = |j: usize| x.get(j) == y.get(j);
+    Tails::of(shape) == Tails::Linear || (meet(0) && meet(shape.arg))
+}
+
 /// Where `v` lies between the outer knots of its axis.
 #[inline(always)]
 pub(super) fn inside<R: Real, W: Weights<R>>(v: R, axis: W, bins: usize) -> R::Mask {

@@ -37,8 +37,10 @@ fn tables<R: Real, W: Weights<R>>(w: W, i: usize, bins: usize) -> ([W; 3], W) {
 struct Bin<R: Real> {
     k: R::Index,
     x0: R,
+    x1: R,
     w: R,
     y0: R,
+    y1: R,
     h: R,
     r0: R,
     r1: R,
@@ -56,7 +58,7 @@ impl<R: Real> Bin<R> {
         let lambda = like.gather(lambda, k, bins, 0);
         let (w, h) = (x1 - x0, y1 - y0);
         let m = lambda * r0 + (like.lift(1.0) - lambda) * r1;
-        Self { k, x0, w, y0, h, r0, r1, lambda, m, delta: h / w }
+        Self { k, x0, x1, w, y0, y1, h, r0, r1, lambda, m, delta: h / w }
     }
 }
 
@@ -100,6 +102,7 @@ impl Bijection for RationalLinear {
             let ([x, y, root], lambda) = tables::<f32, _>(w, i, shape.arg);
             knots::increase(x)
                 && knots::increase(y)
+                && knots::tails_meet(shape, x, y)
                 && root.iter().all(|r| r > 0.0)
                 && lambda.iter().all(|lambda| lambda > 0.0 && lambda < 1.0)
         })
@@ -121,7 +124,7 @@ impl Bijection for RationalLinear {
             let root = piece.l * piece.r * per_n;
             // h v = w t l r²/N.
             let rise = bin.w * t_end * piece.r * root;
-            let mut z = R::select(left, bin.y0 + rise, bin.y0 + bin.h - rise);
+            let mut z = R::select(left, bin.y0 + rise, bin.y1 - rise);
             let mut slope = root * root;
             if !R::all(inside) {
                 let (outer, outer_slope) = match Tails::of(shape) {
@@ -158,7 +161,8 @@ impl Bijection for RationalLinear {
             let t_end = t_end.max(z.lift(0.0)).min(piece.l);
             let xi = R::select(left, t_end, z.lift(1.0) - t_end);
             let root = piece.l * piece.r / piece.denominator(&bin, t_end);
-            let mut x = bin.x0 + xi * bin.w;
+            // The sum may round to just above the bin; a tail or the next bin begins there.
+            let mut x = (bin.x0 + xi * bin.w).min(bin.x1);
             let mut slope = root * root;
             if !R::all(inside) {
                 let (outer, outer_slope) = match Tails::of(shape) {

@@ -24,8 +24,10 @@ pub struct RationalQuadratic;
 struct Bin<R: Real> {
     k: R::Index,
     x0: R,
+    x1: R,
     w: R,
     y0: R,
+    y1: R,
     h: R,
     d0: R,
     d1: R,
@@ -44,7 +46,7 @@ impl<R: Real> Bin<R> {
         let (x0, x1) = (like.gather(x, k, bins, 0), like.gather(x, k, bins, 1));
         let (y0, y1) = (like.gather(y, k, bins, 0), like.gather(y, k, bins, 1));
         let (d0, d1) = (like.gather(slope, k, bins, 0), like.gather(slope, k, bins, 1));
-        Self { k, x0, w: x1 - x0, y0, h: y1 - y0, d0, d1 }
+        Self { k, x0, x1, w: x1 - x0, y0, y1, h: y1 - y0, d0, d1 }
     }
 }
 
@@ -97,7 +99,10 @@ impl Bijection for RationalQuadratic {
     fn valid(shape: Shape, w: Packed) -> bool {
         (0..shape.dim).all(|i| {
             let [x, y, slope] = tables::<f32, _>(w, i, shape.arg);
-            knots::increase(x) && knots::increase(y) && slope.iter().all(|s| s > 0.0)
+            knots::increase(x)
+                && knots::increase(y)
+                && knots::tails_meet(shape, x, y)
+                && slope.iter().all(|s| s > 0.0)
         })
     }
 
@@ -113,7 +118,8 @@ impl Bijection for RationalQuadratic {
             let u = Terms::new(&bin, (*x - bin.x0) * per_width, bin.h * per_width);
             let per_beta = x.lift(1.0) / u.beta;
             let ratio = u.delta * per_beta;
-            let mut z = bin.y0 + bin.h * u.alpha * per_beta;
+            // The sum may round to just above the bin; a tail or the next bin begins there.
+            let mut z = (bin.y0 + bin.h * u.alpha * per_beta).min(bin.y1);
             let mut slope = ratio * ratio * u.gamma;
             if !R::all(inside) {
                 let (outer, outer_slope) = match Tails::of(shape) {
@@ -155,7 +161,7 @@ impl Bijection for RationalQuadratic {
             let xi = (numerator / denominator).max(zero).min(one);
             let u = Terms::new(&bin, xi, delta);
             let ratio = delta / u.beta;
-            let mut x = bin.x0 + xi * bin.w;
+            let mut x = (bin.x0 + xi * bin.w).min(bin.x1);
             let mut slope = ratio * ratio * u.gamma;
             if !R::all(inside) {
                 let (outer, outer_slope) = match Tails::of(shape) {

@@ -13,7 +13,7 @@ use crate::backend::Cpu;
 use crate::data::{self, Columns};
 use crate::output;
 use crate::report;
-use crate::train::{self, Config, Outcome, Outside, Rotation, Spline};
+use crate::train::{self, Config, Outcome, Outside, Rotation, Spline, Start};
 
 /// Train a flow on normal data and pack it for a device.
 ///
@@ -45,6 +45,9 @@ pub(super) struct Args {
     /// Reflections of a Householder rotation
     #[arg(long, value_name = "M")]
     reflections: Option<usize>,
+    /// Where a Householder rotation starts
+    #[arg(long)]
+    start: Option<Start>,
     /// Kind of spline
     #[arg(long)]
     spline: Option<Spline>,
@@ -60,6 +63,9 @@ pub(super) struct Args {
     /// Passes over the data at most
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
+    /// Noise on the training rows, in standard deviations of each column
+    #[arg(long, value_name = "SHARE")]
+    noise: Option<f64>,
     /// Rate of false alarms to calibrate for
     #[arg(long, value_name = "RATE")]
     false_alarm_rate: Option<f32>,
@@ -100,10 +106,12 @@ impl Args {
         flow.layers = self.layers.unwrap_or(flow.layers);
         flow.rotation = self.rotation.unwrap_or(flow.rotation);
         flow.reflections = self.reflections.unwrap_or(flow.reflections);
+        flow.start = self.start.unwrap_or(flow.start);
         flow.spline = self.spline.unwrap_or(flow.spline);
         flow.bins = self.bins.unwrap_or(flow.bins);
         flow.tails = self.tails.unwrap_or(flow.tails);
         flow.components = self.components.unwrap_or(flow.components);
+        train.noise = self.noise.unwrap_or(train.noise);
         train.seed = self.seed.unwrap_or(train.seed);
         Ok(config)
     }

@@ -60,6 +60,16 @@ pub enum Rotation {
     Dct,
 }
 
+/// Where a Householder rotation starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Start {
+    /// Close to no rotation: pairs of nearly equal reflections
+    Identity,
+    /// The strongest principal axes of what comes in
+    Pca,
+}
+
 /// Which monotone spline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -90,6 +100,8 @@ pub struct FlowConfig {
     pub rotation: Rotation,
     /// M, reflections of a Householder rotation.
     pub reflections: usize,
+    /// Where they start.
+    pub start: Start,
     /// The spline of each.
     pub spline: Spline,
     /// K, bins of a spline.
@@ -106,6 +118,7 @@ impl Default for FlowConfig {
             layers: 2,
             rotation: Rotation::Householder,
             reflections: 4,
+            start: Start::Identity,
             spline: Spline::Quadratic,
             bins: 8,
             tails: Outside::Linear,
@@ -154,6 +167,9 @@ pub struct TrainConfig {
     pub learning_rate: f64,
     /// Share of the steps in which the learning rate rises.
     pub warm_up: f64,
+    /// Noise added to the training rows, in standard deviations of each column: it smooths the
+    /// density, and with it the alarm.
+    pub noise: f64,
     /// Longest gradient; a longer one is scaled down.
     pub clip: f64,
     /// Epochs without a better validation NLL before the run stops.
@@ -169,6 +185,7 @@ impl Default for TrainConfig {
             batch: 128,
             learning_rate: 5e-3,
             warm_up: 0.05,
+            noise: 0.05,
             clip: 5.0,
             patience: 40,
             seed: 0,
@@ -181,7 +198,7 @@ impl Config {
     pub fn problem(&self) -> Option<String> {
         let Config { data, flow, train } = self;
         let rate = f64::from(data.false_alarm_rate);
-        let checks: [(bool, String); 12] = [
+        let checks: [(bool, String); 13] = [
             ((1..=64).contains(&flow.layers), format!("layers = {}, 1 to 64 are possible", flow.layers)),
             ((1..=256).contains(&flow.reflections), format!("reflections = {}, 1 to 256 are possible", flow.reflections)),
             ((1..=256).contains(&flow.bins), format!("bins = {}, 1 to 256 are possible", flow.bins)),
@@ -190,6 +207,7 @@ impl Config {
             (train.batch > 0, "batch = 0, at least 1 is needed".into()),
             (train.learning_rate > 0.0 && train.learning_rate < 1.0, format!("learning_rate = {}, it must lie between 0 and 1", train.learning_rate)),
             ((0.0..1.0).contains(&train.warm_up), format!("warm_up = {}, it must be at least 0 and below 1", train.warm_up)),
+            ((0.0..10.0).contains(&train.noise), format!("noise = {}, it must be at least 0 and below 10", train.noise)),
             (train.clip > 0.0, format!("clip = {}, it must be above 0", train.clip)),
             (train.patience > 0, "patience = 0, at least 1 is needed".into()),
             (data.held_out > 0.0 && data.held_out < 1.0, format!("held_out = {}, it must lie between 0 and 1", data.held_out)),

@@ -1,5 +1,6 @@
 //! Where training starts: layer by layer from the data, so that the first likelihood is already a
-//! good one. Affine layers standardise; Householder products turn to the principal axes; splines put
+//! good one. Affine layers standardise; Householder products start near the identity or
+//! at the principal axes; splines put
 //! their knots at the quantiles of each coordinate and flatten it towards a normal; the mixture is
 //! fitted to what comes out (a kind of Gaussianization: Laparra, Camps-Valls and Malo 2011,
 //! arXiv:1602.00229).
@@ -7,8 +8,9 @@
 use fluxlet::Base;
 use fluxlet::bijection::Layer;
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
-use rand::Rng;
+use rand::{Rng, RngExt};
 
+use super::config::Start;
 use super::mixture;
 use crate::stack::{Span, Stack};
 
@@ -21,7 +23,7 @@ const FLATTENING: f64 = 0.5;
 const REACH: f64 = 4.0;
 
 /// θ and w (constants included) to start from. `rows` \[n, D\] are finite.
-pub fn start(stack: &Stack, rows: &[f32], rng: &mut impl Rng) -> (Vec<f64>, Vec<f64>) {
+pub fn start(stack: &Stack, from: Start, rows: &[f32], rng: &mut impl Rng) -> (Vec<f64>, Vec<f64>) {
     let (mut theta, mut w) = (vec![0.0; stack.theta_len()], vec![0.0; stack.weight_len()]);
     let dim = stack.dim;
     let count = rows.len() / dim;
@@ -37,7 +39,10 @@ pub fn start(stack: &Stack, rows: &[f32], rng: &mut impl Rng) -> (Vec<f64>, Vec<
         layer.neutral(shape, 0.0, w);
         match layer {
             Layer::Affine => standardise(&x, w),
-            Layer::Householder => principal_axes(&x, shape.arg, w),
+            Layer::Householder => match from {
+                Start::Identity => near_identity(dim, rng, w),
+                Start::Pca => principal_axes(&x, shape.arg, w),
+            },
             Layer::RationalQuadratic | Layer::RationalLinear => {
                 let squared = layer == Layer::RationalLinear;
                 let per_dim = w.len() / dim;
@@ -73,6 +78,14 @@ fn moments(column: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
     (mean, if deviation > 1e-7 * (1e-30 + mean.abs()) { deviation } else { 1.0 })
 }
 
+/// Standard deviation of each column of `rows` \[n, D\].
+pub fn deviations(rows: &[f32], dim: usize) -> impl Iterator<Item = f64> {
+    (0..dim).map(move |i| {
+        let column = rows[i..].iter().step_by(dim).map(|x| f64::from(*x));
+        moments(column).1
+    })
+}
+
 fn standardise(x: &[Vec<f64>], w: &mut [f64]) {
     let dim = x[0].len();
     for i in 0..dim {
@@ -80,6 +93,27 @@ fn standardise(x: &[Vec<f64>], w: &mut [f64]) {
         w[i] = mean;
         w[dim + i] = 1.0 / deviation;
     }
+}
+
+/// Pairs of nearly equal reflections, whose product is nearly the identity; an odd M leaves one
+/// reflection of the first axis.
+fn near_identity(dim: usize, rng: &mut impl Rng, w: &mut [f64]) {
+    const APART: f64 = 0.1;
+    let mut normal = || rng.sample::<f64, _>(rand_distr::StandardNormal);
+    for pair in w.chunks_exact_mut(2 * dim) {
+        let (u, v) = pair.split_at_mut(dim);
+        u.fill_with(&mut normal);
+        scale_to_root_2(u);
+        for (u, v) in u.iter().zip(&mut *v) {
+            *v = u + APART * normal() / (dim as f64).sqrt();
+        }
+        scale_to_root_2(v);
+    }
+}
+
+fn scale_to_root_2(u: &mut [f64]) {
+    let factor = (2.0 / u.iter().map(|u| u * u).sum::<f64>()).sqrt();
+    u.iter_mut().for_each(|u| *u *= factor);
 }
 
 /// M reflections whose product turns the M strongest principal axes onto the first M coordinates:
@@ -109,10 +143,8 @@ fn principal_axes(x: &[Vec<f64>], reflections: usize, w: &mut [f64]) {
                 *a -= along * v;
             }
         }
-        let root = (2.0 / square).sqrt();
-        for (w, v) in w[m * dim..].iter_mut().zip(&v) {
-            *w = v * root;
-        }
+        scale_to_root_2(&mut v);
+        w[m * dim..(m + 1) * dim].copy_from_slice(&v);
     }
 }
 

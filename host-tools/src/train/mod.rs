@@ -12,10 +12,10 @@ mod mixture;
 mod run;
 
 pub use checkpoint::checkpoint;
-pub use config::{Config, DataConfig, FlowConfig, Outside, Rotation, Spline, TrainConfig};
+pub use config::{Config, DataConfig, FlowConfig, Outside, Rotation, Spline, Start, TrainConfig};
 pub use run::{Error, Outcome, Report, run};
 
-use rand::SeedableRng;
+use rand::{RngExt, SeedableRng};
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
@@ -68,13 +68,15 @@ pub fn train(
     rows: &[f32],
     held_out: &[f32],
     epochs: usize,
+    from: Start,
     config: &TrainConfig,
     backend: &impl Backend,
     mut progress: impl FnMut(Option<Epoch>),
 ) -> Trained {
     let dim = stack.dim;
     let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
-    let (mut theta, mut w) = init::start(&stack, rows, &mut rng);
+    let (mut theta, mut w) = init::start(&stack, from, rows, &mut rng);
+    let blur: Vec<f32> = init::deviations(rows, dim).map(|d| (d * config.noise) as f32).collect();
     let mut adam = Adam::new(theta.len());
     let mut order: Vec<u32> = (0..(rows.len() / dim) as u32).collect();
     let steps_per_epoch = order.len().div_ceil(config.batch);
@@ -98,6 +100,11 @@ pub fn train(
             for row in chosen {
                 let at = *row as usize * dim;
                 batch.extend_from_slice(&rows[at..at + dim]);
+            }
+            if config.noise > 0.0 {
+                for (x, blur) in batch.iter_mut().zip(blur.iter().cycle()) {
+                    *x += blur * rng.sample::<f32, _>(rand_distr::StandardNormal);
+                }
             }
             dw.fill(0.0);
             let nll = backend.nll_and_grad(&stack, &pack_weights(&w), &batch, &mut dw);

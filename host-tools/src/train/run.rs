@@ -222,7 +222,7 @@ pub fn run(
     let epochs = *config.train.epochs.get_or_insert((STEPS / steps_per_epoch).clamp(10, 300));
     let (rows, held_out) = (pick(&table, &train_rows), pick(&table, &held_out_rows));
     let steps = epochs * steps_per_epoch;
-    let trained = train(flow.stack(dim), &rows, &held_out, epochs, &config.train, backend, |epoch| {
+    let trained = train(flow.stack(dim), &rows, &held_out, epochs, flow.start, &config.train, backend, |epoch| {
         progress(steps, epoch);
     });
 
