@@ -163,8 +163,7 @@ fn backward_is_the_gradient_of_forward() {
         let w = &case.w[..];
         case.layer.backward(case.shape, w, &mut scrap, &mut dx, ladj_cost, &mut dw, &mut scratch);
 
-        let expected: Vec<f64> =
-            (0..x.len()).map(|i| loss(&const_w, &seeded(&x, i))).collect();
+        let expected: Vec<f64> = (0..x.len()).map(|i| loss(&const_w, &seeded(&x, i))).collect();
         let scale = 1.0 + expected.iter().fold(0.0, |a, d| d.abs().max(a));
         for (i, (got, expected)) in dx.iter().zip(&expected).enumerate() {
             law.compare(*got, *expected, scale, || format!("{} dx[{i}], x = {x:?}", case.name()));
@@ -174,8 +173,7 @@ fn backward_is_the_gradient_of_forward() {
             assert!(dw.iter().all(|dw| *dw == 1.0), "{}: dw of constants", case.name());
             return;
         }
-        let expected: Vec<f64> =
-            (0..w.len()).map(|i| loss(&seeded(w, i), &const_x)).collect();
+        let expected: Vec<f64> = (0..w.len()).map(|i| loss(&seeded(w, i), &const_x)).collect();
         let scale = 1.0 + expected.iter().fold(0.0, |a, d| d.abs().max(a));
         for (i, (got, expected)) in dw.iter().zip(&expected).enumerate() {
             let place = || format!("{} dw[{i}], x = {x:?}", case.name());
@@ -298,19 +296,19 @@ fn every_layer_has_a_valid_neutral() {
 fn valid_refuses_what_is_no_bijection() {
     // One weight of a neutral layer of two dimensions, replaced.
     let refused = [
-        (Layer::Affine, 0, 2, 0.0),           // a scale of zero
-        (Layer::Affine, 0, 3, -1.0),          // a negative scale
-        (Layer::RationalQuadratic, 0, 1, 9.0), // knots of x out of order
-        (Layer::RationalQuadratic, 1, 5, 9.0), // knots of y out of order
-        (Layer::RationalQuadratic, 0, 9, 0.0), // a slope of zero
+        (Layer::Affine, 0, 2, 0.0),             // a scale of zero
+        (Layer::Affine, 0, 3, -1.0),            // a negative scale
+        (Layer::RationalQuadratic, 0, 1, 9.0),  // knots of x out of order
+        (Layer::RationalQuadratic, 1, 5, 9.0),  // knots of y out of order
+        (Layer::RationalQuadratic, 0, 9, 0.0),  // a slope of zero
         (Layer::RationalQuadratic, 0, 4, -4.5), // y jumps to the tail below
         (Layer::RationalQuadratic, 0, 15, 3.5), // x jumps to the tail above
-        (Layer::RationalLinear, 0, 4, -4.5),   // y jumps to the tail below
-        (Layer::RationalLinear, 1, 9, -1.0),   // a negative root slope
-        (Layer::RationalLinear, 1, 12, 1.0),   // λ at the end of its bin
-        (Layer::Householder, 0, 1, 1.0),       // |u|² = 3
-        (Layer::Dct, 0, 0, 0.0),               // a gain of zero
-        (Layer::Permutation, 0, 0, 1.0),       // one position twice
+        (Layer::RationalLinear, 0, 4, -4.5),    // y jumps to the tail below
+        (Layer::RationalLinear, 1, 9, -1.0),    // a negative root slope
+        (Layer::RationalLinear, 1, 12, 1.0),    // λ at the end of its bin
+        (Layer::Householder, 0, 1, 1.0),        // |u|² = 3
+        (Layer::Dct, 0, 0, 0.0),                // a gain of zero
+        (Layer::Permutation, 0, 0, 1.0),        // one position twice
     ];
     for (layer, option, i, weight) in refused {
         let shape = |arg| Shape { dim: 2, arg, option };

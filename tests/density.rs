@@ -68,37 +68,26 @@ fn integrate<const D: usize>(
     depth: usize,
     tolerance: f64,
 ) -> f64 {
-    let whole = gauss(f, low, high);
-    halves(f, low, high, whole, depth, tolerance)
-}
-
-fn halves<const D: usize>(
-    f: &impl Fn(&mut [f64]) -> f64,
-    low: [f64; D],
-    high: [f64; D],
-    whole: f64,
-    depth: usize,
-    tolerance: f64,
-) -> f64 {
     let middle: [f64; D] = from_fn(|i| 0.5 * (low[i] + high[i]));
     let parts: Vec<_> = (0..1_usize << D)
         .map(|part| {
             let upper = |i: usize| part >> i & 1 == 1;
             let low: [f64; D] = from_fn(|i| if upper(i) { middle[i] } else { low[i] });
             let high: [f64; D] = from_fn(|i| if upper(i) { high[i] } else { middle[i] });
-            (low, high, gauss(f, low, high))
+            (low, high)
         })
         .collect();
-    let sum: f64 = parts.iter().map(|part| part.2).sum();
-    if depth == 0 && (sum - whole).abs() <= tolerance {
+    let sum: f64 = parts.iter().map(|(low, high)| gauss(f, *low, *high)).sum();
+    if depth == 0 && (sum - gauss(f, low, high)).abs() <= tolerance {
         return sum;
     }
-    let deeper = |(low, high, part)| halves(f, low, high, part, depth.saturating_sub(1), tolerance);
+    let deeper = |(low, high)| integrate(f, low, high, depth.saturating_sub(1), tolerance);
     parts.into_iter().map(deeper).sum()
 }
 
 fn gauss<const D: usize>(f: &impl Fn(&mut [f64]) -> f64, low: [f64; D], high: [f64; D]) -> f64 {
-    let nodes = [(-Real::sqrt(0.6_f64), 5.0 / 18.0), (0.0, 8.0 / 18.0), (Real::sqrt(0.6), 5.0 / 18.0)];
+    let nodes =
+        [(-Real::sqrt(0.6_f64), 5.0 / 18.0), (0.0, 8.0 / 18.0), (Real::sqrt(0.6), 5.0 / 18.0)];
     (0..3_usize.pow(D as u32))
         .map(|node| {
             let mut weight = 1.0;

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use common::Worst;
 use common::draw::SplineTables;
 use common::goldens::{Golden, cases};
-use common::oracle::{Gradient, Spline};
+use common::oracle::{Spline, Sum};
 use fluxlet::bijection::{Dct, Layer, Shape, Tails};
 use fluxlet::math::Real;
 
@@ -71,7 +71,9 @@ impl<R: Real> Block<R> {
     ) -> Self {
         let raw: Vec<f64> = parameters
             .iter()
-            .flat_map(|(name, range)| golden.tensor(&format!("param.{name}"))[range.clone()].to_vec())
+            .flat_map(|(name, range)| {
+                golden.tensor(&format!("param.{name}"))[range.clone()].to_vec()
+            })
             .collect();
         let theta: Vec<R> = raw.iter().map(|raw| like.constant(*raw)).collect();
         assert_eq!(theta.len(), layer.theta_len(shape), "{}: parameters", golden.id());
@@ -186,15 +188,17 @@ fn blocks<R: Real>(golden: &Golden, like: R) -> Option<Vec<Block<R>>> {
 struct Ledger(BTreeMap<&'static str, Worst>);
 
 impl Ledger {
+    fn row(&mut self, what: &str) -> &mut Worst {
+        self.0.get_mut(what).expect("a row of the table of tolerances")
+    }
+
     fn check(&mut self, what: &'static str, got: f64, expected: f64, place: &str) {
-        let worst = self.0.get_mut(what).expect("a row of the table of tolerances");
-        worst.compare(got, expected, 1.0 + expected.abs(), || place.to_owned());
+        self.row(what).compare(got, expected, 1.0 + expected.abs(), || place.to_owned());
     }
 
     fn check_sum(&mut self, what: &'static str, got: &Sum, i: usize, expected: f64, place: &str) {
-        let worst = self.0.get_mut(what).expect("a row of the table of tolerances");
         let scale = 1.0 + expected.abs() + got.exchanged[i];
-        worst.compare(got.total[i], expected, scale, || place.to_owned());
+        self.row(what).compare(got.total[i], expected, scale, || place.to_owned());
     }
 
     fn check_all(&mut self, what: &'static str, got: &[f64], expected: &[f64], place: &str) {
@@ -205,40 +209,17 @@ impl Ledger {
     }
 }
 
-/// A gradient of the parameters, summed over rows.
-struct Sum {
-    total: Vec<f64>,
-    /// Size of what was exchanged: steep bins come and go, and leave their roundings.
-    exchanged: Vec<f64>,
-}
-
-impl Sum {
-    fn new(len: usize) -> Self {
-        Self { total: vec![0.0; len], exchanged: vec![0.0; len] }
-    }
-
-    fn add(&mut self, gradient: &[f64]) {
-        self.total.iter_mut().zip(gradient).for_each(|(total, d)| *total += d);
-    }
-
-    /// Takes the bin that Pyro took.
-    fn exchange(&mut self, theirs: &Gradient, ours: &Gradient) {
-        for (i, (theirs, ours)) in theirs.raw.iter().zip(&ours.raw).enumerate() {
-            self.total[i] += theirs - ours;
-            self.exchanged[i] += theirs.abs() + ours.abs();
-        }
-    }
-}
-
 fn check_f64(golden: &Golden, blocks: &[Block<f64>], ledger: &mut Ledger) {
-    let rows = golden.entry["rows"].as_u64().expect("a number of rows") as usize;
-    let [x, y, ldj, v, u, ildj] = ["x", "y", "ldj", "v", "u", "ildj"].map(|name| golden.tensor(name));
-    let [gy, gl, vjp, nll_grad] = ["gy", "gl", "vjp.x", "nllgrad.v"].map(|name| golden.tensor(name));
+    let rows = golden.rows();
+    let [x, y, ldj, v, u, ildj] =
+        ["x", "y", "ldj", "v", "u", "ildj"].map(|name| golden.tensor(name));
+    let [gy, gl, vjp, nll_grad] =
+        ["gy", "gl", "vjp.x", "nllgrad.v"].map(|name| golden.tensor(name));
     let (dim, n) = (x.len() / rows, rows as f64);
     let mut nll = vec![dim as f64 * HALF_LN_TAU; rows];
     for (b, block) in blocks.iter().enumerate() {
         let [mut vjp_sum, mut nll_sum] = [(); 2].map(|()| Sum::new(block.theta.len()));
-        for row in 0..rows {
+        for (row, nll) in nll.iter_mut().enumerate() {
             let place = format!("{} row {row} block {b}", golden.id());
             let at = |tensor| block.columns(tensor, row, dim);
             let one = row * blocks.len() + b;
@@ -262,8 +243,7 @@ fn check_f64(golden: &Golden, blocks: &[Block<f64>], ledger: &mut Ledger) {
                         ledger.check("y", z, expected, &place);
                         ledger.check("ldj", ladj, expected_ladj, &place);
                     }
-                    let [theirs, ours] =
-                        [theirs, ours].map(|k| spline.gradient(k, x, dy[0], dl));
+                    let [theirs, ours] = [theirs, ours].map(|k| spline.gradient(k, x, dy[0], dl));
                     ledger.check("vjp.x", at(&vjp)[0], theirs.x, &place);
                     ledger.check("vjp.x", dx[0], ours.x, &place);
                     vjp_sum.exchange(&theirs, &ours);
@@ -298,7 +278,7 @@ fn check_f64(golden: &Golden, blocks: &[Block<f64>], ledger: &mut Ledger) {
                     nll_sum.exchange(&theirs, &ours);
                 }
             }
-            nll[row] += term;
+            *nll += term;
         }
         let mut i = 0;
         for (name, range) in &block.parameters {
@@ -315,14 +295,14 @@ fn check_f64(golden: &Golden, blocks: &[Block<f64>], ledger: &mut Ledger) {
     ledger.check_all("nll", &nll, &golden.tensor("nll"), golden.id());
 }
 
-/// Pyro's bin and ours, where they differ: Pyro's follows from `value` on its axis, ours from `x` and
-/// the very knots of the kernel, which may lie a rounding beside Pyro's.
-fn other_bin<'b>(
-    block: &'b Block<f64>,
+/// Pyro's bin and ours, where they differ: Pyro's follows from `value` on its axis, ours from `x`
+/// and the very knots of the kernel, which may lie a rounding beside Pyro's.
+fn other_bin(
+    block: &Block<f64>,
     axis: usize,
     value: f64,
     x: f64,
-) -> Option<(&'b Spline, usize, usize)> {
+) -> Option<(&Spline, usize, usize)> {
     let spline = block.spline.as_ref().filter(|spline| value.abs() <= spline.bound)?;
     let tables = SplineTables::new(block.layer, block.shape)?;
     let theirs = spline.bin_of_pyro(axis, value);
@@ -332,7 +312,7 @@ fn other_bin<'b>(
 }
 
 fn check_f32(golden: &Golden, blocks: &[Block<f32>], ledger: &mut Ledger) {
-    let rows = golden.entry["rows"].as_u64().expect("a number of rows") as usize;
+    let rows = golden.rows();
     let names = ["y", "ldj", "u", "ildj", "nll"];
     let [y, ldj, u, ildj, nll] = names.map(|name| golden.tensor(&format!("ref64.{name}")));
     let (x, v) = (golden.tensor("x"), golden.tensor("v"));
@@ -343,9 +323,8 @@ fn check_f32(golden: &Golden, blocks: &[Block<f32>], ledger: &mut Ledger) {
     let mut check = |name: &str, got: f32, expected: f64, row: usize| {
         let theirs = golden.entry["pyro_f32_max_abs_error"][name].as_f64().expect("Pyro's error");
         let allowed = TIMES_PYRO * theirs + 1e-5 * (1.0 + expected.abs());
-        let worst = ledger.0.get_mut("f32").expect("a row for f32");
         let place = || format!("{} row {row} {name}", golden.id());
-        worst.compare(f64::from(got), expected, allowed, place);
+        ledger.row("f32").compare(f64::from(got), expected, allowed, place);
     };
     for row in (0..rows).filter(|row| !fuzzy(*row)) {
         let mut sum = dim as f32 * HALF_LN_TAU as f32;
@@ -387,7 +366,8 @@ fn pyro_agrees() {
             None => {
                 let kind = golden.entry["type"].as_str().unwrap_or("?");
                 let dim = &golden.entry["config"]["dim"];
-                let kind = if dim.is_null() { kind.to_owned() } else { format!("{kind}, dim {dim}") };
+                let kind =
+                    if dim.is_null() { kind.to_owned() } else { format!("{kind}, dim {dim}") };
                 unknown.entry(kind).or_default().push(golden.id().to_owned());
             }
         }

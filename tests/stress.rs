@@ -1,12 +1,12 @@
 //! Splines far steeper than training makes them: raw parameters of ten times a standard normal,
 //! where bins are as narrow as the floors allow and slopes run from 1e-3 to 1e8.
 //!
-//! The bound. Every formula of a bin is a product of sums of positive numbers, but for ξ = (x − x₀)/w
-//! and 1 − ξ, whose error is a few ε of 1 and so of the input a few ε w. So a kernel may answer for
-//! an input that is off by e, with an output that is off by e, where e = C ε B:
-//! F(x − e) − e ≤ forward(x) ≤ F(x + e) + e, with F the same spline in `f64`, and F⁻¹ alike. Where F
-//! is steep this allows an output's error of e F′, where it is flat an input's of e/F′, as it has
-//! to be; no derivative, which may change a hundredfold within e, comes into it.
+//! The bound. Every formula of a bin is a product of sums of positive numbers, but for
+//! ξ = (x − x₀)/w and 1 − ξ, whose error is a few ε of 1 and so of the input a few ε w. So a kernel
+//! may answer for an input that is off by e, with an output that is off by e, where e = C ε B:
+//! F(x − e) − e ≤ forward(x) ≤ F(x + e) + e, with F the same spline in `f64`, and F⁻¹ alike.
+//! Where F is steep this allows an output's error of e F′, where it is flat an input's of e/F′, as
+//! it has to be; no derivative, which may change a hundredfold within e, comes into it.
 //! A round trip has both errors: F⁻¹(F(x − e) − 2e) − e ≤ x′ ≤ F⁻¹(F(x + e) + 2e) + e.
 
 mod common;

@@ -43,7 +43,8 @@ impl Case {
             + 100 * u64::from(shape.option);
         let mut random = Random::new(seed);
         let scale = [0.3, 1.0, 2.0][random.below(3)];
-        let theta = (0..layer.theta_len(shape)).map(|_| scale * random.normal()).collect::<Vec<_>>();
+        let theta =
+            (0..layer.theta_len(shape)).map(|_| scale * random.normal()).collect::<Vec<_>>();
         // NaN, so that a weight which nobody writes is noticed.
         let mut w = vec![f64::NAN; layer.weight_len(shape)];
         layer.neutral(shape, 0.0, &mut w);

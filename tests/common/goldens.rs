@@ -33,6 +33,10 @@ impl Golden {
         self.entry["id"].as_str().expect("a case has an id")
     }
 
+    pub(crate) fn rows(&self) -> usize {
+        self.entry["rows"].as_u64().expect("a case has rows") as usize
+    }
+
     /// A whole number of the configuration.
     pub(crate) fn count(&self, name: &str) -> usize {
         let value = self.entry["config"][name].as_u64();

@@ -72,7 +72,13 @@ impl Worst {
     }
 
     /// Compares two numbers; the allowed difference is the tolerance times `scale`.
-    pub(crate) fn compare(&mut self, got: f64, expected: f64, scale: f64, place: impl Fn() -> String) {
+    pub(crate) fn compare(
+        &mut self,
+        got: f64,
+        expected: f64,
+        scale: f64,
+        place: impl Fn() -> String,
+    ) {
         self.checks += 1;
         let error = if got == expected { 0.0 } else { (got - expected).abs() / scale };
         // Written so that NaN fails.
@@ -94,7 +100,9 @@ impl Drop for Worst {
     fn drop(&mut self) {
         let Self { name, tolerance, checks, error, place } = self;
         let place: String = place.chars().take(90).collect();
-        println!("{name}: {checks} checks, worst {error:.2e} of {tolerance:.0e} allowed at {place}");
+        println!(
+            "{name}: {checks} checks, worst {error:.2e} of {tolerance:.0e} allowed at {place}"
+        );
         if !std::thread::panicking() {
             assert!(*checks > 0, "{name}: nothing was checked");
         }

@@ -29,6 +29,31 @@ pub(crate) struct Gradient {
     pub(crate) raw: Vec<f64>,
 }
 
+/// A gradient of the parameters, summed over rows.
+pub(crate) struct Sum {
+    pub(crate) total: Vec<f64>,
+    /// Size of what was exchanged: steep bins come and go, and leave their roundings.
+    pub(crate) exchanged: Vec<f64>,
+}
+
+impl Sum {
+    pub(crate) fn new(len: usize) -> Self {
+        Self { total: vec![0.0; len], exchanged: vec![0.0; len] }
+    }
+
+    pub(crate) fn add(&mut self, gradient: &[f64]) {
+        self.total.iter_mut().zip(gradient).for_each(|(total, d)| *total += d);
+    }
+
+    /// Takes the bin that Pyro took.
+    pub(crate) fn exchange(&mut self, theirs: &Gradient, ours: &Gradient) {
+        for (i, (theirs, ours)) in theirs.raw.iter().zip(&ours.raw).enumerate() {
+            self.total[i] += theirs - ours;
+            self.exchanged[i] += theirs.abs() + ours.abs();
+        }
+    }
+}
+
 fn softplus(a: Dual) -> Dual {
     (Dual::constant(1.0) + a.exp()).ln()
 }
@@ -60,7 +85,8 @@ impl Spline {
     fn evaluate(&self, raw: &[Dual], k: usize, x: Dual) -> (Dual, Dual) {
         let bins = self.bins;
         let one = Dual::constant(1.0);
-        let (knot_x, knot_y) = (knots(&raw[..bins], self.bound), knots(&raw[bins..2 * bins], self.bound));
+        let (knot_x, knot_y) =
+            (knots(&raw[..bins], self.bound), knots(&raw[bins..2 * bins], self.bound));
         let mut slopes = vec![Dual::constant(1.0 - MIN_SLOPE); bins + 1];
         for (slope, raw) in slopes[1..bins].iter_mut().zip(&raw[2 * bins..]) {
             *slope = Dual::constant(MIN_SLOPE) + softplus(*raw);
