@@ -30,7 +30,7 @@ impl Reading {
 /// \[[`Model::scratch_len`]\].
 pub fn forward(model: &Model, x: &mut [f32], scratch: &mut [f32]) -> f32 {
     model.layers().fold(0.0, |ladj, step| {
-        ladj + step.layer.forward(step.shape, step.weights, x, scratch)
+        ladj + step.layer.score(step.shape, step.weights, x, scratch)
     })
 }
 

@@ -58,24 +58,37 @@ pub trait Real:
     /// 2⁰, to start a product with.
     fn no_exponent(self) -> Self::Exponent;
     /// Returns the mantissa of a positive `self`, in [1, 2), and adds its power of two to
-    /// `exponent`, so that a long product neither overflows nor underflows. Zero, subnormal and
-    /// non-finite numbers come back as they are, or as a non-finite number.
+    /// `exponent`, so that a long product neither overflows nor underflows. What is too small or too
+    /// large for a normal number counts as the power of two next to its range.
     fn take_exponent(self, exponent: &mut Self::Exponent) -> Self;
     /// `exponent` as a number.
     fn exponent_value(self, exponent: Self::Exponent) -> Self;
 
-    /// The greatest `k` in `0..bins` with `knots[k] ≤ self`, or 0. `knots` increase.
-    fn search<W: Weights<Self>>(self, knots: W, bins: usize) -> Self::Index;
-    /// `table[index + offset]`, where every index is below `bins`.
-    fn gather<W: Weights<Self>>(
+    /// The greatest `k` in `0..bins` with `table[stride k + offset] ≤ self`, or 0; these numbers
+    /// increase.
+    fn search<W: Weights<Self>>(
+        self,
+        table: W,
+        bins: usize,
+        stride: usize,
+        offset: usize,
+    ) -> Self::Index;
+    /// N numbers from `table[stride index]` on, where every index is below `bins`.
+    fn gather<const N: usize, W: Weights<Self>>(
         self,
         table: W,
         index: Self::Index,
         bins: usize,
-        offset: usize,
-    ) -> Self;
-    /// `table[index] += self`, where every index is below `table.len()`.
-    fn scatter(self, table: &mut [Self], index: Self::Index);
+        stride: usize,
+    ) -> [Self; N];
+    /// Adds `values` to the N numbers from `table[stride index]` on.
+    fn scatter<const N: usize>(
+        values: [Self; N],
+        table: &mut [Self],
+        index: Self::Index,
+        bins: usize,
+        stride: usize,
+    );
 
     /// The larger of two numbers.
     #[inline(always)]
@@ -102,6 +115,14 @@ pub trait Weights<R: Real>: Copy {
     fn at(self, i: usize, like: R) -> R;
     /// Weights `start..start + len`.
     fn part(self, start: usize, len: usize) -> Self;
+    /// N weights from `start` on.
+    fn load<const N: usize>(self, start: usize, like: R) -> [R; N];
+    /// All weights in their order.
+    fn values(self, like: R) -> impl Iterator<Item = R>;
+    /// Four weights at a time; up to three at the end are left out.
+    fn quads(self, like: R) -> impl Iterator<Item = [R; 4]>;
+    /// `len` weights at a time; fewer at the end are left out.
+    fn rows(self, len: usize) -> impl Iterator<Item = Self>;
     /// Whether there are none.
     fn is_empty(self) -> bool {
         self.len() == 0
@@ -122,6 +143,22 @@ impl<R: Real> Weights<R> for &[R] {
     fn part(self, start: usize, len: usize) -> Self {
         &self[start..start + len]
     }
+    #[inline(always)]
+    fn load<const N: usize>(self, start: usize, _like: R) -> [R; N] {
+        core::array::from_fn(|n| self[start + n])
+    }
+    #[inline(always)]
+    fn values(self, _like: R) -> impl Iterator<Item = R> {
+        self.iter().copied()
+    }
+    #[inline(always)]
+    fn quads(self, _like: R) -> impl Iterator<Item = [R; 4]> {
+        self.as_chunks().0.iter().copied()
+    }
+    #[inline(always)]
+    fn rows(self, len: usize) -> impl Iterator<Item = Self> {
+        self.chunks_exact(len)
+    }
 }
 
 /// Weights in a packed model: little-endian `f32`, shared by all lanes.
@@ -137,7 +174,7 @@ impl<'m> Packed<'m> {
     /// Weight `i`, or 0 past the end.
     #[inline(always)]
     pub fn get(self, i: usize) -> f32 {
-        self.0.get(i).map_or(0.0, |bytes| f32::from_le_bytes(*bytes))
+        f32::from_le_bytes(*self.0.get(i).unwrap_or(&[0; 4]))
     }
 
     /// All weights in order.
@@ -159,7 +196,27 @@ impl<R: Real> Weights<R> for Packed<'_> {
     fn part(self, start: usize, len: usize) -> Self {
         // The checked reader has compared every length with the layer's shape, so the fallback is
         // never taken; it only keeps the panic machinery out of a device's image.
-        Self(self.0.get(start..start + len).unwrap_or(&[]))
+        Self(self.0.get(start..).and_then(|rest| rest.get(..len)).unwrap_or(&[]))
+    }
+    #[inline(always)]
+    fn load<const N: usize>(self, start: usize, like: R) -> [R; N] {
+        // One comparison for N weights; see `part` for the fallback.
+        let weights = self.0.get(start..).and_then(|rest| rest.first_chunk::<N>());
+        let weights = weights.unwrap_or(const { &[[0; 4]; N] });
+        weights.map(|bytes| like.lift(f32::from_le_bytes(bytes)))
+    }
+    #[inline(always)]
+    fn values(self, like: R) -> impl Iterator<Item = R> {
+        self.iter().map(move |weight| like.lift(weight))
+    }
+    #[inline(always)]
+    fn quads(self, like: R) -> impl Iterator<Item = [R; 4]> {
+        let quads = self.0.as_chunks::<4>().0.iter();
+        quads.map(move |quad| quad.map(|bytes| like.lift(f32::from_le_bytes(bytes))))
+    }
+    #[inline(always)]
+    fn rows(self, len: usize) -> impl Iterator<Item = Self> {
+        self.0.chunks_exact(len).map(Self)
     }
 }
 
@@ -179,6 +236,22 @@ impl<R: Real> Weights<R> for Shared<'_> {
     #[inline(always)]
     fn part(self, start: usize, len: usize) -> Self {
         Self(&self.0[start..start + len])
+    }
+    #[inline(always)]
+    fn load<const N: usize>(self, start: usize, like: R) -> [R; N] {
+        core::array::from_fn(|n| like.lift(self.0[start + n]))
+    }
+    #[inline(always)]
+    fn values(self, like: R) -> impl Iterator<Item = R> {
+        self.0.iter().map(move |weight| like.lift(*weight))
+    }
+    #[inline(always)]
+    fn quads(self, like: R) -> impl Iterator<Item = [R; 4]> {
+        self.0.as_chunks::<4>().0.iter().map(move |quad| quad.map(|weight| like.lift(weight)))
+    }
+    #[inline(always)]
+    fn rows(self, len: usize) -> impl Iterator<Item = Self> {
+        self.0.chunks_exact(len).map(Self)
     }
 }
 
@@ -217,13 +290,29 @@ pub(crate) fn sum4<R: Real>(x: &[R], like: R, f: impl Fn(R, usize) -> R) -> R {
     sum.total()
 }
 
-/// w · x in the order of [`Sum4`]. `w` and `x` have the same length.
+/// w · x in the order of [`Sum4`]. `w` and `x` have the same length, at least 1.
 #[inline(always)]
 pub(crate) fn dot<R: Real, W: Weights<R>>(w: W, x: &[R]) -> R {
-    let Some(&like) = x.first() else {
-        unreachable!("a layer has at least one dimension");
-    };
-    sum4(x, like, |x, i| w.at(i, like) * x)
+    let like = x[0];
+    let mut sum = Sum4::new(like);
+    let (quads, rest) = x.as_chunks::<4>();
+    for (quad, w) in quads.iter().zip(w.quads(like)) {
+        for (s, (w, x)) in sum.0.iter_mut().zip(w.iter().zip(quad)) {
+            *s = *s + *w * *x;
+        }
+    }
+    for (i, (s, x)) in sum.0.iter_mut().zip(rest).enumerate() {
+        *s = *s + w.at(4 * quads.len() + i, like) * *x;
+    }
+    sum.total()
+}
+
+/// x ← x + a w. `w` and `x` have the same length.
+#[inline(always)]
+pub(crate) fn add_multiple<R: Real, W: Weights<R>>(a: R, w: W, x: &mut [R]) {
+    for (x, w) in x.iter_mut().zip(w.values(a)) {
+        *x = *x + a * w;
+    }
 }
 
 /// Product of positive factors whose logarithm is taken once.
@@ -241,8 +330,8 @@ impl<R: Real> LogProduct<R> {
 
     #[inline(always)]
     pub(crate) fn multiply(&mut self, factor: R) {
-        // Both are in [1, 2) after the split, so a product never leaves the range of a number.
-        let factor = factor.take_exponent(&mut self.exponent);
+        // The mantissa is below 2, so the product leaves the range of a number only where the factor
+        // is at its very end.
         self.mantissa = (self.mantissa * factor).take_exponent(&mut self.exponent);
     }
 
@@ -268,13 +357,13 @@ pub(crate) fn logistic<R: Real>(a: R) -> R {
     R::select(a.ge(a.lift(0.0)), one, e) / (one + e)
 }
 
-/// Bisection: the greatest `k` in `0..bins` with `knots[k] ≤ x`, or 0.
+/// Bisection for one number; see [`Real::search`].
 #[inline(always)]
-fn bisect<R: Real, W: Weights<R>>(knots: W, bins: usize, not_below: impl Fn(R) -> bool, like: R) -> usize {
+fn bisect(bins: usize, reached: impl Fn(usize) -> bool) -> usize {
     let (mut low, mut high) = (0, bins);
     while high - low > 1 {
         let middle = (low + high) / 2;
-        if not_below(knots.at(middle, like)) {
+        if reached(middle) {
             low = middle;
         } else {
             high = middle;
@@ -335,11 +424,7 @@ impl Real for f32 {
     #[inline(always)]
     fn take_exponent(self, exponent: &mut i32) -> Self {
         let bits = self.to_bits();
-        let biased = bits >> 23; // The sign is part of it, so that a negative number fails the test.
-        if biased.wrapping_sub(1) >= 254 {
-            return self; // Zero, subnormal, infinite, NaN or negative: the logarithm says the rest.
-        }
-        *exponent += biased as i32 - 127;
+        *exponent += (bits >> 23) as i32 - 127;
         f32::from_bits((bits & 0x007f_ffff) | 0x3f80_0000)
     }
     #[inline(always)]
@@ -347,16 +432,30 @@ impl Real for f32 {
         exponent as f32
     }
     #[inline(always)]
-    fn search<W: Weights<Self>>(self, knots: W, bins: usize) -> usize {
-        bisect(knots, bins, |knot| self >= knot, self)
+    fn search<W: Weights<Self>>(self, table: W, bins: usize, stride: usize, offset: usize) -> usize {
+        bisect(bins, |k| self >= table.at(stride * k + offset, self))
     }
     #[inline(always)]
-    fn gather<W: Weights<Self>>(self, table: W, index: usize, _bins: usize, offset: usize) -> Self {
-        table.at(index + offset, self)
+    fn gather<const N: usize, W: Weights<Self>>(
+        self,
+        table: W,
+        index: usize,
+        _bins: usize,
+        stride: usize,
+    ) -> [Self; N] {
+        table.load(stride * index, self)
     }
     #[inline(always)]
-    fn scatter(self, table: &mut [Self], index: usize) {
-        table[index] += self;
+    fn scatter<const N: usize>(
+        values: [Self; N],
+        table: &mut [Self],
+        index: usize,
+        _bins: usize,
+        stride: usize,
+    ) {
+        for (entry, value) in table[stride * index..].iter_mut().zip(values) {
+            *entry += value;
+        }
     }
 }
 
@@ -412,11 +511,7 @@ impl Real for f64 {
     #[inline(always)]
     fn take_exponent(self, exponent: &mut i32) -> Self {
         let bits = self.to_bits();
-        let biased = bits >> 52;
-        if biased.wrapping_sub(1) >= 2046 {
-            return self;
-        }
-        *exponent += biased as i32 - 1023;
+        *exponent += (bits >> 52) as i32 - 1023;
         f64::from_bits((bits & 0x000f_ffff_ffff_ffff) | 0x3ff0_0000_0000_0000)
     }
     #[inline(always)]
@@ -424,16 +519,30 @@ impl Real for f64 {
         f64::from(exponent)
     }
     #[inline(always)]
-    fn search<W: Weights<Self>>(self, knots: W, bins: usize) -> usize {
-        bisect(knots, bins, |knot| self >= knot, self)
+    fn search<W: Weights<Self>>(self, table: W, bins: usize, stride: usize, offset: usize) -> usize {
+        bisect(bins, |k| self >= table.at(stride * k + offset, self))
     }
     #[inline(always)]
-    fn gather<W: Weights<Self>>(self, table: W, index: usize, _bins: usize, offset: usize) -> Self {
-        table.at(index + offset, self)
+    fn gather<const N: usize, W: Weights<Self>>(
+        self,
+        table: W,
+        index: usize,
+        _bins: usize,
+        stride: usize,
+    ) -> [Self; N] {
+        table.load(stride * index, self)
     }
     #[inline(always)]
-    fn scatter(self, table: &mut [Self], index: usize) {
-        table[index] += self;
+    fn scatter<const N: usize>(
+        values: [Self; N],
+        table: &mut [Self],
+        index: usize,
+        _bins: usize,
+        stride: usize,
+    ) {
+        for (entry, value) in table[stride * index..].iter_mut().zip(values) {
+            *entry += value;
+        }
     }
 }
 
@@ -462,7 +571,7 @@ mod tests {
     fn bisection_finds_the_bin_of_every_knot_and_clamps_at_both_ends() {
         let knots = [-1.0_f32, 0.0, 0.5, 2.0];
         for (x, bin) in [(-9.0, 0), (-1.0, 0), (-0.1, 0), (0.0, 1), (0.5, 2), (2.0, 2), (9.0, 2), (f32::NAN, 0)] {
-            assert_eq!(f32::search(x, &knots[..], 3), bin, "x = {x}");
+            assert_eq!(f32::search(x, &knots[..], 3, 1, 0), bin, "x = {x}");
         }
     }
 

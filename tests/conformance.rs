@@ -298,13 +298,13 @@ fn valid_refuses_what_is_no_bijection() {
     let refused = [
         (Layer::Affine, 0, 2, 0.0),             // a scale of zero
         (Layer::Affine, 0, 3, -1.0),            // a negative scale
-        (Layer::RationalQuadratic, 0, 1, 9.0),  // knots of x out of order
-        (Layer::RationalQuadratic, 1, 5, 9.0),  // knots of y out of order
-        (Layer::RationalQuadratic, 0, 9, 0.0),  // a slope of zero
-        (Layer::RationalQuadratic, 0, 4, -4.5), // y jumps to the tail below
-        (Layer::RationalQuadratic, 0, 15, 3.5), // x jumps to the tail above
-        (Layer::RationalLinear, 0, 4, -4.5),    // y jumps to the tail below
-        (Layer::RationalLinear, 1, 9, -1.0),    // a negative root slope
+        (Layer::RationalQuadratic, 0, 3, 9.0),  // knots of x out of order
+        (Layer::RationalQuadratic, 1, 4, 9.0),  // knots of y out of order
+        (Layer::RationalQuadratic, 0, 5, 0.0),  // a slope of zero
+        (Layer::RationalQuadratic, 0, 1, -4.5), // y jumps to the tail below
+        (Layer::RationalQuadratic, 0, 21, 3.5), // x jumps to the tail above
+        (Layer::RationalLinear, 0, 1, -4.5),    // y jumps to the tail below
+        (Layer::RationalLinear, 1, 5, -1.0),    // a negative root slope
         (Layer::RationalLinear, 1, 12, 1.0),    // λ at the end of its bin
         (Layer::Householder, 0, 1, 1.0),        // |u|² = 3
         (Layer::Dct, 0, 0, 0.0),                // a gain of zero

@@ -306,7 +306,7 @@ fn other_bin(
     let spline = block.spline.as_ref().filter(|spline| value.abs() <= spline.bound)?;
     let tables = SplineTables::new(block.layer, block.shape)?;
     let theirs = spline.bin_of_pyro(axis, value);
-    let below = block.w[tables.range(0, 0)].iter().filter(|knot| x >= **knot).count();
+    let below = tables.numbers(&block.w, 0, 0).iter().filter(|knot| x >= **knot).count();
     let ours = below.saturating_sub(1).min(spline.bins - 1);
     (theirs != ours).then_some((spline, theirs, ours))
 }

@@ -85,8 +85,8 @@ fn stress(layer: Layer) {
         pair.draw(&tables, &mut random);
         let mut uniform = || BOUND * (2.0 * random.uniform() - 1.0) as f32;
         let (a, b, c) = (uniform(), uniform(), uniform());
-        let knot = pair.single[tables.range(0, 0)][random.below(BINS + 1)];
-        let knot_y = pair.single[tables.range(0, 1)][random.below(BINS + 1)];
+        let knot = tables.numbers(&pair.single, 0, 0)[random.below(BINS + 1)];
+        let knot_y = tables.numbers(&pair.single, 0, 1)[random.below(BINS + 1)];
 
         let near = [knot.next_down(), knot, knot.next_up(), knot + 1e-6 * a, knot + 1e-4 * b];
         for x in [a, b, -BOUND, BOUND].into_iter().chain(near) {

@@ -32,19 +32,23 @@ impl Bijection for Affine {
     #[inline(always)]
     fn forward<R: Real, W: Weights<R>>(shape: Shape, w: W, x: &mut [R], _: &mut [R]) -> R {
         let (shift, scale) = (w.part(0, x.len()), w.part(x.len(), x.len()));
-        for (i, x) in x.iter_mut().enumerate() {
-            *x = (*x - shift.at(i, *x)) * scale.at(i, *x);
+        let like = x[0];
+        let weights = shift.values(like).zip(scale.values(like));
+        for (x, (shift, scale)) in x.iter_mut().zip(weights) {
+            *x = (*x - shift) * scale;
         }
-        w.at(2 * shape.dim, x[0])
+        w.at(2 * shape.dim, like)
     }
 
     #[inline(always)]
     fn inverse<R: Real, W: Weights<R>>(shape: Shape, w: W, z: &mut [R], _: &mut [R]) -> R {
         let (shift, scale) = (w.part(0, z.len()), w.part(z.len(), z.len()));
-        for (i, z) in z.iter_mut().enumerate() {
-            *z = *z / scale.at(i, *z) + shift.at(i, *z);
+        let like = z[0];
+        let weights = shift.values(like).zip(scale.values(like));
+        for (z, (shift, scale)) in z.iter_mut().zip(weights) {
+            *z = *z / scale + shift;
         }
-        -w.at(2 * shape.dim, z[0])
+        -w.at(2 * shape.dim, like)
     }
 
     #[inline(always)]

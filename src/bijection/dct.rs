@@ -146,8 +146,9 @@ impl Bijection for Dct {
     #[inline(always)]
     fn forward<R: Real, W: Weights<R>>(shape: Shape, w: W, x: &mut [R], scratch: &mut [R]) -> R {
         Self::transform(tables(w, shape.dim), x, &mut scratch[..shape.dim]);
-        for (k, x) in x.iter_mut().enumerate() {
-            *x = *x * w.at(k, *x);
+        let like = x[0];
+        for (x, gain) in x.iter_mut().zip(w.values(like)) {
+            *x = *x * gain;
         }
         x[0].lift(0.0)
     }

@@ -10,7 +10,7 @@
 //! is stored.
 
 use super::{Bijection, Shape};
-use crate::math::{Packed, Real, Weights, dot};
+use crate::math::{Packed, Real, Weights, add_multiple, dot};
 
 /// M reflections z = x − (u·x) u one after the other; see the source file's head for the gradient.
 pub struct Householder;
@@ -21,9 +21,7 @@ const MAX_REFLECTIONS: usize = 4096;
 #[inline(always)]
 fn reflect<R: Real, W: Weights<R>>(u: W, x: &mut [R]) -> R {
     let a = dot(u, x);
-    for (i, x) in x.iter_mut().enumerate() {
-        *x = *x - a * u.at(i, *x);
-    }
+    add_multiple(-a, u, x);
     a
 }
 
@@ -50,9 +48,9 @@ impl Bijection for Householder {
     }
 
     #[inline(always)]
-    fn forward<R: Real, W: Weights<R>>(shape: Shape, w: W, x: &mut [R], _: &mut [R]) -> R {
-        for m in 0..shape.arg {
-            reflect(w.part(m * x.len(), x.len()), x);
+    fn forward<R: Real, W: Weights<R>>(_: Shape, w: W, x: &mut [R], _: &mut [R]) -> R {
+        for u in w.rows(x.len()) {
+            reflect(u, x);
         }
         x[0].lift(0.0)
     }

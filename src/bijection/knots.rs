@@ -1,7 +1,7 @@
 //! What both splines share: the knots of one dimension, their free parameters and their tails.
 //!
-//! A spline of K bins runs through knots (Xⱼ, Yⱼ), j = 0 … K, with a slope at each. Its outer
-//! knots are constants; free are K width logits, K height logits and K − 1 inner slopes:
+//! A spline of K bins runs through knots (Xⱼ, Yⱼ), j = 0 … K, with a slope at each; they are packed
+//! knot by knot, \[K + 1, 3\], so that a bin is six numbers side by side. Its outer knots are constants; free are K width logits, K height logits and K − 1 inner slopes:
 //! Xⱼ = X₀ + (X_K − X₀) Σ_{i<j} (m + (1 − mK) softmax(width)ᵢ), Yⱼ alike, and inner slopes
 //! s (m + softplus(slope)), where s = (Y_K − Y₀)/(X_K − X₀) is the mean slope and m = 1e-3.
 
@@ -16,6 +16,11 @@ pub const MIN_SLOPE: f64 = 1e-3;
 pub(super) const MAX_BINS: usize = 512;
 /// Outer knots of a neutral spline: beyond ±4 lies one standard normal sample in 16,000.
 const BOUND: f32 = 4.0;
+
+/// Axes of a knot: position, value, slope.
+pub(super) const X: usize = 0;
+pub(super) const Y: usize = 1;
+pub(super) const SLOPE: usize = 2;
 
 /// What a spline does outside its outer knots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,29 +61,40 @@ fn floor_and_free<R: Real>(bins: usize, like: R) -> (R, R) {
     (floor, like.lift(1.0) - floor * like.lift(bins as f32))
 }
 
-/// Writes the positions between the outer ones that `logits` \[K\] mean into `knots` \[K + 1\].
-fn place<R: Real>(logits: &[R], knots: &mut [R]) {
+/// Number `axis` of knot j stands at `3 j + axis`.
+#[inline(always)]
+pub(super) fn at(j: usize, axis: usize) -> usize {
+    3 * j + axis
+}
+
+/// Writes the positions between the outer ones that `logits` \[K\] mean along an axis of `knots`.
+fn place<R: Real>(logits: &[R], knots: &mut [R], axis: usize) {
     let bins = logits.len();
     let zero = logits[0].lift(0.0);
     let (floor, free) = floor_and_free(bins, zero);
     let largest = logits.iter().fold(logits[0], |a, b| a.max(*b));
     let total = logits.iter().fold(zero, |sum, logit| sum + (*logit - largest).exp());
-    let (first, last) = (knots[0], knots[bins]);
+    let (first, last) = (knots[at(0, axis)], knots[at(bins, axis)]);
     let mut share = zero;
-    for (logit, knot) in logits.iter().zip(&mut knots[1..bins]) {
+    for (j, logit) in logits[..bins - 1].iter().enumerate() {
         share = share + floor + free * ((*logit - largest).exp() / total);
-        *knot = first + (last - first) * share;
+        knots[at(j + 1, axis)] = first + (last - first) * share;
     }
 }
 
 /// Adds to `dlogits` \[K\] what the gradients of the inner knots mean for them.
-fn place_backward<R: Real>(knots: &[R], dknot: impl Fn(usize) -> R, dlogits: &mut [R]) {
+fn place_backward<R: Real>(
+    knots: &[R],
+    axis: usize,
+    dknot: impl Fn(usize) -> R,
+    dlogits: &mut [R],
+) {
     let bins = dlogits.len();
     let zero = knots[0].lift(0.0);
     let (floor, free) = floor_and_free(bins, zero);
-    let range = knots[bins] - knots[0];
+    let range = knots[at(bins, axis)] - knots[axis];
     // The softmax is read back from the knots: pᵢ = (share of bin i − m)/(1 − mK).
-    let p = |i: usize| ((knots[i + 1] - knots[i]) / range - floor) / free;
+    let p = |i: usize| ((knots[at(i + 1, axis)] - knots[at(i, axis)]) / range - floor) / free;
     // ∂L/∂pᵢ = range (1 − mK) Σ_{j>i} ∂L/∂Xⱼ, a suffix sum over the inner knots.
     let (mut suffix, mut mean) = (zero, zero);
     for i in (0..bins).rev() {
@@ -92,42 +108,54 @@ fn place_backward<R: Real>(knots: &[R], dknot: impl Fn(usize) -> R, dlogits: &mu
     }
 }
 
-/// The logits that place `knots`, up to bins below the floor.
-fn displace<R: Real>(knots: &[R], logits: &mut [R]) {
+/// The logits that place `knots` along an axis, up to bins below the floor.
+fn displace<R: Real>(knots: &[R], axis: usize, logits: &mut [R]) {
     let bins = logits.len();
     let (floor, free) = floor_and_free(bins, knots[0]);
+    let range = knots[at(bins, axis)] - knots[axis];
     for (i, logit) in logits.iter_mut().enumerate() {
-        let share = (knots[i + 1] - knots[i]) / (knots[bins] - knots[0]);
+        let share = (knots[at(i + 1, axis)] - knots[at(i, axis)]) / range;
         *logit = ((share - floor) / free).max(floor.constant(1e-8)).ln();
     }
 }
 
-/// θ of one dimension → its knots `x`, `y` and slopes \[K + 1\] each.
-pub(super) fn constrain<R: Real>(tails: Tails, theta: &[R], x: &mut [R], y: &mut [R], slope: &mut [R]) {
-    let bins = x.len() - 1;
-    place(&theta[..bins], x);
-    place(&theta[bins..2 * bins], y);
-    let mean = (y[bins] - y[0]) / (x[bins] - x[0]);
-    for (free, slope) in theta[2 * bins..].iter().zip(&mut slope[1..bins]) {
-        *slope = mean * (free.constant(MIN_SLOPE) + softplus(*free));
+/// Mean slope of a spline, (Y_K − Y₀)/(X_K − X₀).
+fn mean_slope<R: Real>(knots: &[R], bins: usize) -> R {
+    (knots[at(bins, Y)] - knots[Y]) / (knots[at(bins, X)] - knots[X])
+}
+
+/// Mean slope of bin k.
+fn chord<R: Real>(knots: &[R], k: usize) -> R {
+    (knots[at(k + 1, Y)] - knots[at(k, Y)]) / (knots[at(k + 1, X)] - knots[at(k, X)])
+}
+
+/// θ of one dimension → its `knots` \[K + 1, 3\].
+pub(super) fn constrain<R: Real>(tails: Tails, theta: &[R], knots: &mut [R]) {
+    let bins = knots.len() / 3 - 1;
+    place(&theta[..bins], knots, X);
+    place(&theta[bins..2 * bins], knots, Y);
+    let mean = mean_slope(knots, bins);
+    for (j, free) in theta[2 * bins..].iter().enumerate() {
+        knots[at(j + 1, SLOPE)] = mean * (free.constant(MIN_SLOPE) + softplus(*free));
     }
     if tails == Tails::Linear {
-        slope[0] = (y[1] - y[0]) / (x[1] - x[0]);
-        slope[bins] = (y[bins] - y[bins - 1]) / (x[bins] - x[bins - 1]);
+        knots[SLOPE] = chord(knots, 0);
+        knots[at(bins, SLOPE)] = chord(knots, bins - 1);
     }
 }
 
-/// Adds to `dtheta` of one dimension what the gradients of its knots and slopes mean for it.
+/// Adds to `dtheta` of one dimension what the gradients of its knots mean for it; `dslope` gives
+/// that of a slope.
 pub(super) fn constrain_backward<R: Real>(
     tails: Tails,
     theta: &[R],
-    [x, y]: [&[R]; 2],
-    [dx, dy]: [&[R]; 2],
+    knots: &[R],
+    dknots: &[R],
     dslope: impl Fn(usize) -> R,
     dtheta: &mut [R],
 ) {
-    let bins = x.len() - 1;
-    let mean = (y[bins] - y[0]) / (x[bins] - x[0]);
+    let bins = knots.len() / 3 - 1;
+    let mean = mean_slope(knots, bins);
     for (i, (free, dfree)) in theta[2 * bins..].iter().zip(&mut dtheta[2 * bins..]).enumerate() {
         *dfree = *dfree + dslope(i + 1) * mean * logistic(*free);
     }
@@ -135,33 +163,28 @@ pub(super) fn constrain_backward<R: Real>(
     let tail = |outer: usize, inner: usize| match tails {
         Tails::Identity => [mean.lift(0.0); 2],
         Tails::Linear => {
-            let width = x[inner] - x[outer];
+            let width = knots[at(inner, X)] - knots[at(outer, X)];
             let dy = dslope(outer) / width;
-            [-dy * (y[inner] - y[outer]) / width, dy]
+            [-dy * (knots[at(inner, Y)] - knots[at(outer, Y)]) / width, dy]
         }
     };
     let (left, right) = (tail(0, 1), tail(bins, bins - 1));
-    for (axis, (knots, dknots)) in [(x, dx), (y, dy)].into_iter().enumerate() {
+    for axis in [X, Y] {
         let dknot = |j: usize| {
             let left = if j == 1 { left[axis] } else { mean.lift(0.0) };
             let right = if j == bins - 1 { right[axis] } else { mean.lift(0.0) };
-            dknots[j] + left + right
+            dknots[at(j, axis)] + left + right
         };
-        place_backward(knots, dknot, &mut dtheta[axis * bins..(axis + 1) * bins]);
+        place_backward(knots, axis, dknot, &mut dtheta[axis * bins..(axis + 1) * bins]);
     }
 }
 
-/// Knots and slopes of one dimension → θ.
-pub(super) fn unconstrain<R: Real>(
-    x: &[R],
-    y: &[R],
-    slope: impl Fn(usize) -> R,
-    theta: &mut [R],
-) {
-    let bins = x.len() - 1;
-    displace(x, &mut theta[..bins]);
-    displace(y, &mut theta[bins..2 * bins]);
-    let mean = (y[bins] - y[0]) / (x[bins] - x[0]);
+/// Knots of one dimension → θ; `slope` gives that of a knot.
+pub(super) fn unconstrain<R: Real>(knots: &[R], slope: impl Fn(usize) -> R, theta: &mut [R]) {
+    let bins = knots.len() / 3 - 1;
+    displace(knots, X, &mut theta[..bins]);
+    displace(knots, Y, &mut theta[bins..2 * bins]);
+    let mean = mean_slope(knots, bins);
     for (j, free) in theta[2 * bins..].iter_mut().enumerate() {
         // The inverse of softplus, ln(eˢ − 1), written so that a large s does not overflow.
         let s = (slope(j + 1) / mean - mean.constant(MIN_SLOPE)).max(mean.constant(1e-8));
@@ -170,49 +193,76 @@ pub(super) fn unconstrain<R: Real>(
 }
 
 /// Evenly spaced knots of the identity on \[−4, 4\], slopes 1.
-pub(super) fn neutral<R: Real>(x: &mut [R], y: &mut [R], slope: &mut [R]) {
-    let bins = x.len() - 1;
-    for (i, (x, y)) in x.iter_mut().zip(y).enumerate() {
-        *x = x.lift(BOUND) * x.constant(2.0 * i as f64 / bins as f64 - 1.0);
-        *y = *x;
+pub(super) fn neutral<R: Real>(knots: &mut [R]) {
+    let bins = knots.len() / 3 - 1;
+    for (j, knot) in knots.chunks_exact_mut(3).enumerate() {
+        let x = knot[0].lift(BOUND) * knot[0].constant(2.0 * j as f64 / bins as f64 - 1.0);
+        knot.copy_from_slice(&[x, x, x.lift(1.0)]);
     }
-    slope.fill(x[0].lift(1.0));
 }
 
-/// Whether every weight is above the one before.
-pub(super) fn increase(knots: Packed) -> bool {
-    knots.iter().zip(knots.iter().skip(1)).all(|(a, b)| a < b)
+/// Whether knots increase, slopes are positive, and the tails go on where the knots end; the
+/// identity does so on the diagonal only.
+pub(super) fn valid(shape: Shape, knots: Packed) -> bool {
+    let bins = shape.arg;
+    let number = |j: usize, axis: usize| knots.get(at(j, axis));
+    let increase = |axis: usize| (0..bins).all(|j| number(j, axis) < number(j + 1, axis));
+    let meet = [0, bins].into_iter().all(|j| number(j, X) == number(j, Y));
+    let positive = (0..=bins).all(|j| number(j, SLOPE) > 0.0);
+    increase(X) && increase(Y) && positive && (Tails::of(shape) == Tails::Linear || meet)
 }
 
-/// Whether the tails go on where the knots end; the identity does so on the diagonal only.
-pub(super) fn tails_meet(shape: Shape, x: Packed, y: Packed) -> bool {
-    let meet = |j: usize| x.get(j) == y.get(j);
-    Tails::of(shape) == Tails::Linear || (meet(0) && meet(shape.arg))
+/// The bin of one dimension's spline that a value falls into: the knots below and above.
+pub(super) struct Bin<R: Real> {
+    pub(super) k: R::Index,
+    pub(super) x0: R,
+    pub(super) y0: R,
+    pub(super) d0: R,
+    pub(super) x1: R,
+    pub(super) y1: R,
+    pub(super) d1: R,
 }
 
-/// Where `v` lies between the outer knots of its axis.
+impl<R: Real> Bin<R> {
+    /// The bin of `v` along `axis`; beyond the outer knots, the outermost bin.
+    #[inline(always)]
+    pub(super) fn find<W: Weights<R>>(v: R, axis: usize, knots: W, bins: usize) -> Self {
+        let k = v.search(knots, bins, 3, axis);
+        let [x0, y0, d0, x1, y1, d1] = v.gather(knots, k, bins, 3);
+        Self { k, x0, y0, d0, x1, y1, d1 }
+    }
+
+    /// Whether x lies in the bin, not beyond the outer knots.
+    #[inline(always)]
+    pub(super) fn holds_x(&self, x: R) -> R::Mask {
+        R::and(x.ge(self.x0), self.x1.ge(x))
+    }
+
+    /// Whether y lies in the bin, not beyond the outer knots.
+    #[inline(always)]
+    pub(super) fn holds_y(&self, y: R) -> R::Mask {
+        R::and(y.ge(self.y0), self.y1.ge(y))
+    }
+
+    /// The outer knot next to an outermost bin, x, y and slope, on the side that the mask says.
+    #[inline(always)]
+    pub(super) fn end(&self, above: R::Mask) -> [R; 3] {
+        [(self.x0, self.x1), (self.y0, self.y1), (self.d0, self.d1)]
+            .map(|(low, high)| R::select(above, high, low))
+    }
+}
+
+/// Adds the gradient of an [`Bin::end`] (x, y, slope) to the knot that it is.
 #[inline(always)]
-pub(super) fn inside<R: Real, W: Weights<R>>(v: R, axis: W, bins: usize) -> R::Mask {
-    R::and(v.ge(axis.at(0, v)), axis.at(bins, v).ge(v))
-}
-
-/// The end of the spline that `v` is nearer to: whether it is the upper one, and what the tables
-/// hold there.
-#[inline(always)]
-pub(super) fn end<R: Real, W: Weights<R>>(
-    v: R,
-    axis: W,
-    tables: [W; 3],
+pub(super) fn scatter_end<R: Real>(
+    above: R::Mask,
+    knot: [R; 3],
+    dknots: &mut [R],
+    k: R::Index,
     bins: usize,
-) -> (R::Mask, [R; 3]) {
-    let above = v.ge(axis.at(bins, v));
-    (above, tables.map(|table| R::select(above, table.at(bins, v), table.at(0, v))))
-}
-
-/// Adds `value` to the outermost number of `table` \[K + 1\] on the side of an [`end`].
-#[inline(always)]
-pub(super) fn add_to_end<R: Real>(above: R::Mask, value: R, table: &mut [R]) {
-    let (zero, last) = (value.lift(0.0), table.len() - 1);
-    table[0] = table[0] + R::select(above, zero, value);
-    table[last] = table[last] + R::select(above, value, zero);
+) {
+    let zero = knot[0].lift(0.0);
+    let [x0, y0, d0] = knot.map(|d| R::select(above, zero, d));
+    let [x1, y1, d1] = knot.map(|d| R::select(above, d, zero));
+    R::scatter([x0, y0, d0, x1, y1, d1], dknots, k, bins, 3);
 }

@@ -144,6 +144,16 @@ macro_rules! layers {
                 match self { $(Self::$name => $name::forward(shape, w, x, scratch),)* }
             }
 
+            /// [`Bijection::forward`] as a function of its own for each layer: scoring calls it, so that
+            /// a kernel has a small core's registers to itself and stands in flash once.
+            pub(crate) fn score(self, shape: Shape, w: Packed, x: &mut [f32], scratch: &mut [f32]) -> f32 {
+                #[inline(never)]
+                fn score<B: Bijection>(shape: Shape, w: Packed, x: &mut [f32], scratch: &mut [f32]) -> f32 {
+                    B::forward(shape, w, x, scratch)
+                }
+                match self { $(Self::$name => score::<$name>(shape, w, x, scratch),)* }
+            }
+
             /// See [`Bijection::inverse`].
             #[inline(always)]
             pub fn inverse<R: Real, W: Weights<R>>(self, shape: Shape, w: W, z: &mut [R], scratch: &mut [R]) -> R {

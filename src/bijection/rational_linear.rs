@@ -1,7 +1,7 @@
 //! Monotonic linear-rational spline, one per dimension: two hyperbola pieces a bin.
 //!
 //! Dolatabadi, Erfani and Leckie 2020, arXiv:2001.05168, algorithm 1. Weights per dimension:
-//! knot x \[K + 1\], knot y \[K + 1\], root slope \[K + 1\], λ \[K\]; knots increase, root slopes are √slope
+//! (x, y, root slope) of each knot \[K + 1, 3\], then λ \[K\]; x and y increase, root slopes are √slope
 //! and positive, 0 < λ < 1 is where in its bin the pieces meet. θ per dimension: width logits \[K\],
 //! height logits \[K\], inner slopes \[K − 1\], λ logits \[K\]; D·(4K − 1) parameters. Outside the knots
 //! the [`Tails`].
@@ -15,7 +15,7 @@
 //! Inverse of a piece: t = v δ l/(l r² − v (r m − δ)).
 //! Gradient: v and ladj = 2 ln(l r/N) through t, l, r, m and δ; then the side is undone.
 
-use super::knots::{self, MAX_BINS, Tails};
+use super::knots::{self, Bin, MAX_BINS, SLOPE, Tails, X, Y};
 use super::{Bijection, Shape};
 use crate::math::{LogProduct, Packed, Real, Weights, logistic};
 
@@ -25,62 +25,37 @@ pub struct RationalLinear;
 /// λ keeps this distance from 0 and 1.
 const MIN_LAMBDA: f64 = 0.025;
 
-/// A dimension's weights: knot x, knot y, root slope \[K + 1\] each, λ \[K\].
-#[inline(always)]
-fn tables<R: Real, W: Weights<R>>(w: W, i: usize, bins: usize) -> ([W; 3], W) {
-    let start = i * (4 * bins + 3);
-    let knots = [0, 1, 2].map(|table| w.part(start + table * (bins + 1), bins + 1));
-    (knots, w.part(start + 3 * (bins + 1), bins))
+/// Weights of one dimension.
+fn stride(bins: usize) -> usize {
+    4 * bins + 3
 }
 
-/// The bin that a value falls into.
-struct Bin<R: Real> {
-    k: R::Index,
-    x0: R,
-    x1: R,
-    w: R,
-    y0: R,
-    y1: R,
-    h: R,
-    r0: R,
-    r1: R,
+/// A bin and where its pieces meet.
+struct Pieces<R: Real> {
+    bin: Bin<R>,
+    width: R,
+    height: R,
+    delta: R,
     lambda: R,
     m: R,
-    delta: R,
 }
 
-impl<R: Real> Bin<R> {
+impl<R: Real> Pieces<R> {
     #[inline(always)]
-    fn at<W: Weights<R>>(k: R::Index, ([x, y, root], lambda): ([W; 3], W), bins: usize, like: R) -> Self {
-        let (x0, x1) = (like.gather(x, k, bins, 0), like.gather(x, k, bins, 1));
-        let (y0, y1) = (like.gather(y, k, bins, 0), like.gather(y, k, bins, 1));
-        let (r0, r1) = (like.gather(root, k, bins, 0), like.gather(root, k, bins, 1));
-        let lambda = like.gather(lambda, k, bins, 0);
-        let (w, h) = (x1 - x0, y1 - y0);
-        let m = lambda * r0 + (like.lift(1.0) - lambda) * r1;
-        Self { k, x0, x1, w, y0, y1, h, r0, r1, lambda, m, delta: h / w }
-    }
-}
-
-/// One hyperbola piece, seen from its own end of the bin.
-struct Piece<R> {
-    l: R,
-    r: R,
-}
-
-impl<R: Real> Piece<R> {
-    #[inline(always)]
-    fn new(left: R::Mask, bin: &Bin<R>) -> Self {
-        Self {
-            l: R::select(left, bin.lambda, bin.lambda.lift(1.0) - bin.lambda),
-            r: R::select(left, bin.r0, bin.r1),
-        }
+    fn find<W: Weights<R>>(v: R, axis: usize, w: W, bins: usize) -> Self {
+        let bin = Bin::find(v, axis, w, bins);
+        let lambdas = w.part(3 * (bins + 1), bins);
+        let [lambda] = v.gather(lambdas, bin.k, bins, 1);
+        let (width, height) = (bin.x1 - bin.x0, bin.y1 - bin.y0);
+        let m = lambda * bin.d0 + (v.lift(1.0) - lambda) * bin.d1;
+        Self { bin, width, height, delta: height / width, lambda, m }
     }
 
-    /// N at t.
+    /// l and r of the piece on this side.
     #[inline(always)]
-    fn denominator(&self, bin: &Bin<R>, t: R) -> R {
-        (self.l - t) + self.r * bin.m * t / bin.delta
+    fn side(&self, left: R::Mask) -> (R, R) {
+        let l = R::select(left, self.lambda, self.lambda.lift(1.0) - self.lambda);
+        (l, R::select(left, self.bin.d0, self.bin.d1))
     }
 }
 
@@ -98,39 +73,34 @@ impl Bijection for RationalLinear {
         shape.dim * 19
     }
     fn valid(shape: Shape, w: Packed) -> bool {
-        (0..shape.dim).all(|i| {
-            let ([x, y, root], lambda) = tables::<f32, _>(w, i, shape.arg);
-            knots::increase(x)
-                && knots::increase(y)
-                && knots::tails_meet(shape, x, y)
-                && root.iter().all(|r| r > 0.0)
-                && lambda.iter().all(|lambda| lambda > 0.0 && lambda < 1.0)
+        Weights::<f32>::rows(w, stride(shape.arg)).all(|w| {
+            let mut lambdas = Weights::<f32>::part(w, 3 * (shape.arg + 1), shape.arg).iter();
+            knots::valid(shape, w) && lambdas.all(|lambda| lambda > 0.0 && lambda < 1.0)
         })
     }
 
     #[inline(always)]
     fn forward<R: Real, W: Weights<R>>(shape: Shape, w: W, x: &mut [R], _: &mut [R]) -> R {
-        let bins = shape.arg;
         let mut slopes = LogProduct::new(x[0]);
-        for (i, x) in x.iter_mut().enumerate() {
-            let (t, lambda) = tables(w, i, bins);
-            let inside = knots::inside(*x, t[0], bins);
-            let bin = Bin::at(x.search(t[0], bins), (t, lambda), bins, *x);
-            let xi = (*x - bin.x0) / bin.w;
-            let left = bin.lambda.ge(xi);
-            let piece = Piece::new(left, &bin);
-            let t_end = R::select(left, xi, x.lift(1.0) - xi);
-            let per_n = x.lift(1.0) / piece.denominator(&bin, t_end);
-            let root = piece.l * piece.r * per_n;
-            // h v = w t l r²/N.
-            let rise = bin.w * t_end * piece.r * root;
+        for (x, w) in x.iter_mut().zip(w.rows(stride(shape.arg))) {
+            let pieces = Pieces::find(*x, X, w, shape.arg);
+            let Pieces { bin, width, delta, lambda, m, .. } = &pieces;
+            let inside = bin.holds_x(*x);
+            let one = x.lift(1.0);
+            let xi = (*x - bin.x0) / *width;
+            let left = lambda.ge(xi);
+            let (l, r) = pieces.side(left);
+            let t = R::select(left, xi, one - xi);
+            // √(dz/dx) = l r/N; h v = w t r (l r/N).
+            let root = l * r / ((l - t) + r * *m * t / *delta);
+            let rise = *width * t * r * root;
             let mut z = R::select(left, bin.y0 + rise, bin.y1 - rise);
             let mut slope = root * root;
             if !R::all(inside) {
                 let (outer, outer_slope) = match Tails::of(shape) {
-                    Tails::Identity => (*x, x.lift(1.0)),
+                    Tails::Identity => (*x, one),
                     Tails::Linear => {
-                        let (_, [from, to, root]) = knots::end(*x, t[0], t, bins);
+                        let [from, to, root] = bin.end(x.ge(bin.x1));
                         (to + root * root * (*x - from), root * root)
                     }
                 };
@@ -145,30 +115,29 @@ impl Bijection for RationalLinear {
 
     #[inline(always)]
     fn inverse<R: Real, W: Weights<R>>(shape: Shape, w: W, z: &mut [R], _: &mut [R]) -> R {
-        let bins = shape.arg;
         let mut slopes = LogProduct::new(z[0]);
-        for (i, z) in z.iter_mut().enumerate() {
-            let (t, lambda) = tables(w, i, bins);
-            let inside = knots::inside(*z, t[1], bins);
-            let bin = Bin::at(z.search(t[1], bins), (t, lambda), bins, *z);
-            let u = (*z - bin.y0) / bin.h;
+        for (z, w) in z.iter_mut().zip(w.rows(stride(shape.arg))) {
+            let pieces = Pieces::find(*z, Y, w, shape.arg);
+            let Pieces { bin, width, height, delta, lambda, m } = &pieces;
+            let inside = bin.holds_y(*z);
+            let (zero, one) = (z.lift(0.0), z.lift(1.0));
+            let u = (*z - bin.y0) / *height;
             // The pieces meet at u = λ r₀/m.
-            let left = (bin.lambda * bin.r0).ge(u * bin.m);
-            let piece = Piece::new(left, &bin);
-            let v = R::select(left, u, z.lift(1.0) - u);
-            let t_end = v * bin.delta * piece.l
-                / (piece.l * piece.r * piece.r - v * (piece.r * bin.m - bin.delta));
-            let t_end = t_end.max(z.lift(0.0)).min(piece.l);
-            let xi = R::select(left, t_end, z.lift(1.0) - t_end);
-            let root = piece.l * piece.r / piece.denominator(&bin, t_end);
+            let left = (*lambda * bin.d0).ge(u * *m);
+            let (l, r) = pieces.side(left);
+            let v = R::select(left, u, one - u);
+            let t = v * *delta * l / (l * r * r - v * (r * *m - *delta));
+            let t = t.max(zero).min(l);
+            let xi = R::select(left, t, one - t);
+            let root = l * r / ((l - t) + r * *m * t / *delta);
             // The sum may round to just above the bin; a tail or the next bin begins there.
-            let mut x = (bin.x0 + xi * bin.w).min(bin.x1);
+            let mut x = (bin.x0 + xi * *width).min(bin.x1);
             let mut slope = root * root;
             if !R::all(inside) {
                 let (outer, outer_slope) = match Tails::of(shape) {
-                    Tails::Identity => (*z, z.lift(1.0)),
+                    Tails::Identity => (*z, one),
                     Tails::Linear => {
-                        let (_, [to, from, root]) = knots::end(*z, t[1], t, bins);
+                        let [to, from, root] = bin.end(z.ge(bin.y1));
                         (to + (*z - from) / (root * root), root * root)
                     }
                 };
@@ -192,30 +161,28 @@ impl Bijection for RationalLinear {
         _: &mut [R],
     ) {
         let bins = shape.arg;
-        let per_dim = dw.chunks_exact_mut(4 * bins + 3);
-        for (i, ((&x, dz), dw)) in x.iter().zip(dz.iter_mut()).zip(per_dim).enumerate() {
-            let (tables, lambda) = tables(w, i, bins);
+        let per_dim = w.rows(stride(bins)).zip(dw.chunks_exact_mut(stride(bins)));
+        for ((&x, dz), (w, dw)) in x.iter().zip(dz.iter_mut()).zip(per_dim) {
             let (zero, one, two) = (x.lift(0.0), x.lift(1.0), x.lift(2.0));
-            let inside = knots::inside(x, tables[0], bins);
+            let pieces = Pieces::find(x, X, w, bins);
+            let Pieces { ref bin, width, height, delta, lambda, m } = pieces;
+            let inside = bin.holds_x(x);
             // Outside, the bin's formulas run at its edge, so that they stay finite, and count 0.
-            let within = x.max(tables[0].at(0, x)).min(tables[0].at(bins, x));
-            let bin = Bin::at(within.search(tables[0], bins), (tables, lambda), bins, x);
-            let (m, delta) = (bin.m, bin.delta);
-            let xi = (within - bin.x0) / bin.w;
-            let left = bin.lambda.ge(xi);
+            let within = x.max(bin.x0).min(bin.x1);
+            let xi = (within - bin.x0) / width;
+            let left = lambda.ge(xi);
             let side = R::select(left, one, -one);
-            let piece = Piece::new(left, &bin);
-            let (l, r) = (piece.l, piece.r);
+            let (l, r) = pieces.side(left);
             let t = R::select(left, xi, one - xi);
-            let per_n = one / piece.denominator(&bin, t);
             let per_delta = one / delta;
+            let per_n = one / ((l - t) + r * m * t * per_delta);
             let dy = R::select(inside, *dz, zero);
             let dl = R::select(inside, dladj, zero);
 
             // v = P/N with P = l r² t/δ, and ladj = 2 ln l + 2 ln r − 2 ln N.
             let p = l * r * r * t * per_delta;
             let v = p * per_n;
-            let dv = side * dy * bin.h;
+            let dv = side * dy * height;
             let dp = dv * per_n;
             let dn = -(dv * v + two * dl) * per_n;
             let dt = dp * l * r * r * per_delta + dn * (r * m * per_delta - one);
@@ -226,38 +193,32 @@ impl Bijection for RationalLinear {
 
             // Undo the side; m = λ r₀ + (1 − λ) r₁.
             let dxi = side * dt;
-            let dlambda = side * dl_end + dm * (bin.r0 - bin.r1);
-            let dr0 = dm * bin.lambda + R::select(left, dr, zero);
-            let dr1 = dm * (one - bin.lambda) + R::select(left, zero, dr);
-            let dh = side * dy * v + ddelta / bin.w;
-            let dwidth = -(ddelta * delta + dxi * xi) / bin.w;
-            let dx = dxi / bin.w;
-            // z hangs on y₀ on the left, on y₁ = y₀ + h on the right.
-            let dy1 = dh + R::select(left, zero, dy);
-            let dy0 = R::select(left, dy, zero) - dh;
+            let dlambda = side * dl_end + dm * (bin.d0 - bin.d1);
+            let dr0 = dm * lambda + R::select(left, dr, zero);
+            let dr1 = dm * (one - lambda) + R::select(left, zero, dr);
+            let dheight = side * dy * v + ddelta / width;
+            let dwidth = -(ddelta * delta + dxi * xi) / width;
+            let dx = dxi / width;
+            // z hangs on y₀ on the left, on y₁ on the right.
+            let dy0 = R::select(left, dy, zero) - dheight;
+            let dy1 = R::select(left, zero, dy) + dheight;
 
-            let (dknot_x, rest) = dw.split_at_mut(bins + 1);
-            let (dknot_y, rest) = rest.split_at_mut(bins + 1);
-            let (droot, dlambdas) = rest.split_at_mut(bins + 1);
-            (-dx - dwidth).scatter(&mut dknot_x[..bins], bin.k);
-            dwidth.scatter(&mut dknot_x[1..], bin.k);
-            dy0.scatter(&mut dknot_y[..bins], bin.k);
-            dy1.scatter(&mut dknot_y[1..], bin.k);
-            dr0.scatter(&mut droot[..bins], bin.k);
-            dr1.scatter(&mut droot[1..], bin.k);
-            dlambda.scatter(dlambdas, bin.k);
+            let (dknots, dlambdas) = dw.split_at_mut(3 * (bins + 1));
+            R::scatter([-dx - dwidth, dy0, dr0, dwidth, dy1, dr1], dknots, bin.k, bins, 3);
+            R::scatter([dlambda], dlambdas, bin.k, bins, 1);
 
             let (outer, outer_dl) = (R::select(inside, zero, *dz), R::select(inside, zero, dladj));
             *dz = dx + match Tails::of(shape) {
                 Tails::Identity => outer,
                 Tails::Linear => {
                     // z = y + root² (x − from) beyond the end knot (from, y).
-                    let (above, [from, _, root]) = knots::end(x, tables[0], tables, bins);
-                    let dslope = outer * (x - from) + outer_dl / (root * root);
-                    knots::add_to_end(above, -(outer * root * root), dknot_x);
-                    knots::add_to_end(above, outer, dknot_y);
-                    knots::add_to_end(above, two * root * dslope, droot);
-                    outer * root * root
+                    let above = x.ge(bin.x1);
+                    let [from, _, root] = bin.end(above);
+                    let slope = root * root;
+                    let droot = two * root * (outer * (x - from) + outer_dl / slope);
+                    let knot = [-(outer * slope), outer, droot];
+                    knots::scatter_end(above, knot, dknots, bin.k, bins);
+                    outer * slope
                 }
             };
         }
@@ -268,12 +229,9 @@ impl Bijection for RationalLinear {
     }
 
     fn neutral<R: Real>(shape: Shape, like: R, w: &mut [R]) {
-        let knots = shape.arg + 1;
         w.fill(like.lift(0.5));
-        for w in w.chunks_exact_mut(4 * shape.arg + 3) {
-            let (x, rest) = w.split_at_mut(knots);
-            let (y, rest) = rest.split_at_mut(knots);
-            knots::neutral(x, y, &mut rest[..knots]);
+        for w in w.chunks_exact_mut(stride(shape.arg)) {
+            knots::neutral(&mut w[..3 * (shape.arg + 1)]);
         }
     }
 
@@ -281,19 +239,19 @@ impl Bijection for RationalLinear {
         let (bins, tails) = (shape.arg, Tails::of(shape));
         let free = knots::theta_len(bins);
         let per_dim = theta.chunks_exact(free + bins);
-        for (theta, w) in per_dim.zip(w.chunks_exact_mut(4 * bins + 3)) {
-            let (x, rest) = w.split_at_mut(bins + 1);
-            let (y, rest) = rest.split_at_mut(bins + 1);
-            let (slope, lambda) = rest.split_at_mut(bins + 1);
-            let constants = [slope[0], slope[bins]];
-            knots::constrain(tails, &theta[..free], x, y, slope);
-            for slope in slope.iter_mut() {
-                *slope = slope.sqrt();
+        for (theta, w) in per_dim.zip(w.chunks_exact_mut(stride(bins))) {
+            let (knots, lambdas) = w.split_at_mut(3 * (bins + 1));
+            let constants = [0, bins].map(|j| knots[knots::at(j, SLOPE)]);
+            knots::constrain(tails, &theta[..free], knots);
+            for knot in knots.chunks_exact_mut(3) {
+                knot[SLOPE] = knot[SLOPE].sqrt();
             }
             if tails == Tails::Identity {
-                [slope[0], slope[bins]] = constants;
+                for (j, constant) in [0, bins].into_iter().zip(constants) {
+                    knots[knots::at(j, SLOPE)] = constant;
+                }
             }
-            for (lambda, theta) in lambda.iter_mut().zip(&theta[free..]) {
+            for (lambda, theta) in lambdas.iter_mut().zip(&theta[free..]) {
                 let range = theta.constant(1.0 - 2.0 * MIN_LAMBDA);
                 *lambda = theta.constant(MIN_LAMBDA) + range * logistic(*theta);
             }
@@ -301,41 +259,36 @@ impl Bijection for RationalLinear {
     }
 
     fn constrain_backward<R: Real>(shape: Shape, theta: &[R], w: &[R], dw: &[R], dtheta: &mut [R]) {
-        let (bins, tails) = (shape.arg, Tails::of(shape));
-        let (knots, free) = (bins + 1, knots::theta_len(bins));
-        for i in 0..shape.dim {
-            let range = i * (free + bins)..(i + 1) * (free + bins);
-            let (theta, dtheta) = (&theta[range.clone()], &mut dtheta[range]);
-            let range = i * (4 * bins + 3)..(i + 1) * (4 * bins + 3);
-            let (w, dw) = (&w[range.clone()], &dw[range]);
-            let (root, droot) = (&w[2 * knots..3 * knots], &dw[2 * knots..3 * knots]);
+        let (bins, free) = (shape.arg, knots::theta_len(shape.arg));
+        let thetas = theta.chunks_exact(free + bins).zip(dtheta.chunks_exact_mut(free + bins));
+        let weights = w.chunks_exact(stride(bins)).zip(dw.chunks_exact(stride(bins)));
+        for ((theta, dtheta), (w, dw)) in thetas.zip(weights) {
+            let (knots, _) = w.split_at(3 * (bins + 1));
+            let (dknots, dlambdas) = dw.split_at(3 * (bins + 1));
+            let (theta, theta_lambda) = theta.split_at(free);
+            let (dtheta, dtheta_lambda) = dtheta.split_at_mut(free);
             // root = √slope, so dslope = droot / (2 root).
-            let dslope = |j: usize| droot[j] / (root[j] + root[j]);
-            knots::constrain_backward(
-                tails,
-                &theta[..free],
-                [&w[..knots], &w[knots..2 * knots]],
-                [&dw[..knots], &dw[knots..2 * knots]],
-                dslope,
-                &mut dtheta[..free],
-            );
-            let range = theta[0].constant(1.0 - 2.0 * MIN_LAMBDA);
-            for k in 0..bins {
-                let share = logistic(theta[free + k]);
-                let slope = range * share * (share.lift(1.0) - share);
-                dtheta[free + k] = dtheta[free + k] + dw[3 * knots + k] * slope;
+            let dslope = |j| {
+                let root = knots[knots::at(j, SLOPE)];
+                dknots[knots::at(j, SLOPE)] / (root + root)
+            };
+            knots::constrain_backward(Tails::of(shape), theta, knots, dknots, dslope, dtheta);
+            for ((theta, dtheta), d) in theta_lambda.iter().zip(dtheta_lambda).zip(dlambdas) {
+                let share = logistic(*theta);
+                let range = share.constant(1.0 - 2.0 * MIN_LAMBDA);
+                *dtheta = *dtheta + *d * range * share * (share.lift(1.0) - share);
             }
         }
     }
 
     fn unconstrain<R: Real>(shape: Shape, w: &[R], theta: &mut [R]) {
         let (bins, free) = (shape.arg, knots::theta_len(shape.arg));
-        let knots = bins + 1;
         let per_dim = theta.chunks_exact_mut(free + bins);
-        for (theta, w) in per_dim.zip(w.chunks_exact(4 * bins + 3)) {
-            let slope = |j: usize| w[2 * knots + j] * w[2 * knots + j];
-            knots::unconstrain(&w[..knots], &w[knots..2 * knots], slope, &mut theta[..free]);
-            for (theta, lambda) in theta[free..].iter_mut().zip(&w[3 * knots..]) {
+        for (theta, w) in per_dim.zip(w.chunks_exact(stride(bins))) {
+            let (knots, lambdas) = w.split_at(3 * (bins + 1));
+            let slope = |j| knots[knots::at(j, SLOPE)] * knots[knots::at(j, SLOPE)];
+            knots::unconstrain(knots, slope, &mut theta[..free]);
+            for (theta, lambda) in theta[free..].iter_mut().zip(lambdas) {
                 let floor = lambda.constant(MIN_LAMBDA);
                 let share = (*lambda - floor) / lambda.constant(1.0 - 2.0 * MIN_LAMBDA);
                 let share = share.max(lambda.constant(1e-8)).min(lambda.constant(1.0 - 1e-8));

@@ -1,8 +1,8 @@
 //! Monotonic rational-quadratic spline, one per dimension.
 //!
 //! Durkan, Bekasov, Murray and Papamakarios 2019, arXiv:1906.04032, eqs. 4–8, whose letters are
-//! used below. Weights per dimension: knot x \[K + 1\], knot y \[K + 1\], slope \[K + 1\]; knots increase,
-//! slopes are positive. θ per dimension: width logits \[K\], height logits \[K\], inner slopes \[K − 1\];
+//! used below. Weights per dimension: (x, y, slope) of each knot \[K + 1, 3\]; x and y
+//! increase, slopes are positive. θ per dimension: width logits \[K\], height logits \[K\], inner slopes \[K − 1\];
 //! D·(3K − 1) parameters. Outside the knots the [`Tails`].
 //!
 //! Inside a bin of width w, height h, δ = h/w, with ξ = (x − x₀)/w, φ = ξ(1 − ξ), S = d₀ + d₁ − 2δ:
@@ -13,42 +13,12 @@
 //! Gradient, from dz and dladj, by the chain rule through ξ, δ, d₀, d₁ and h; each line of
 //! [`RationalQuadratic::backward`] is one partial derivative.
 
-use super::knots::{self, MAX_BINS, Tails};
+use super::knots::{self, Bin, MAX_BINS, SLOPE, Tails, X, Y};
 use super::{Bijection, Shape};
 use crate::math::{LogProduct, Packed, Real, Weights};
 
 /// K bins of rational-quadratic functions; see the source file's head for formula and gradient.
 pub struct RationalQuadratic;
-
-/// The bin that a value falls into.
-struct Bin<R: Real> {
-    k: R::Index,
-    x0: R,
-    x1: R,
-    w: R,
-    y0: R,
-    y1: R,
-    h: R,
-    d0: R,
-    d1: R,
-}
-
-/// A dimension's weights: knot x, knot y, slope, \[K + 1\] each.
-#[inline(always)]
-fn tables<R: Real, W: Weights<R>>(w: W, i: usize, bins: usize) -> [W; 3] {
-    let knots = bins + 1;
-    [0, 1, 2].map(|table| w.part((3 * i + table) * knots, knots))
-}
-
-impl<R: Real> Bin<R> {
-    #[inline(always)]
-    fn at<W: Weights<R>>(k: R::Index, [x, y, slope]: [W; 3], bins: usize, like: R) -> Self {
-        let (x0, x1) = (like.gather(x, k, bins, 0), like.gather(x, k, bins, 1));
-        let (y0, y1) = (like.gather(y, k, bins, 0), like.gather(y, k, bins, 1));
-        let (d0, d1) = (like.gather(slope, k, bins, 0), like.gather(slope, k, bins, 1));
-        Self { k, x0, x1, w: x1 - x0, y0, y1, h: y1 - y0, d0, d1 }
-    }
-}
 
 /// α, β, γ, S and φ of the head, at ξ.
 struct Terms<R> {
@@ -97,35 +67,30 @@ impl Bijection for RationalQuadratic {
         shape.dim * 21
     }
     fn valid(shape: Shape, w: Packed) -> bool {
-        (0..shape.dim).all(|i| {
-            let [x, y, slope] = tables::<f32, _>(w, i, shape.arg);
-            knots::increase(x)
-                && knots::increase(y)
-                && knots::tails_meet(shape, x, y)
-                && slope.iter().all(|s| s > 0.0)
-        })
+        let stride = 3 * (shape.arg + 1);
+        Weights::<f32>::rows(w, stride).all(|knots| knots::valid(shape, knots))
     }
 
     #[inline(always)]
     fn forward<R: Real, W: Weights<R>>(shape: Shape, w: W, x: &mut [R], _: &mut [R]) -> R {
-        let bins = shape.arg;
+        let (bins, stride) = (shape.arg, 3 * (shape.arg + 1));
         let mut slopes = LogProduct::new(x[0]);
-        for (i, x) in x.iter_mut().enumerate() {
-            let t = tables(w, i, bins);
-            let inside = knots::inside(*x, t[0], bins);
-            let bin = Bin::at(x.search(t[0], bins), t, bins, *x);
-            let per_width = x.lift(1.0) / bin.w;
-            let u = Terms::new(&bin, (*x - bin.x0) * per_width, bin.h * per_width);
+        for (x, knots) in x.iter_mut().zip(w.rows(stride)) {
+            let bin = Bin::find(*x, X, knots, bins);
+            let inside = bin.holds_x(*x);
+            let per_width = x.lift(1.0) / (bin.x1 - bin.x0);
+            let height = bin.y1 - bin.y0;
+            let u = Terms::new(&bin, (*x - bin.x0) * per_width, height * per_width);
             let per_beta = x.lift(1.0) / u.beta;
             let ratio = u.delta * per_beta;
             // The sum may round to just above the bin; a tail or the next bin begins there.
-            let mut z = (bin.y0 + bin.h * u.alpha * per_beta).min(bin.y1);
+            let mut z = (bin.y0 + height * u.alpha * per_beta).min(bin.y1);
             let mut slope = ratio * ratio * u.gamma;
             if !R::all(inside) {
                 let (outer, outer_slope) = match Tails::of(shape) {
                     Tails::Identity => (*x, x.lift(1.0)),
                     Tails::Linear => {
-                        let (_, [from, to, slope]) = knots::end(*x, t[0], t, bins);
+                        let [from, to, slope] = bin.end(x.ge(bin.x1));
                         (to + slope * (*x - from), slope)
                     }
                 };
@@ -140,16 +105,16 @@ impl Bijection for RationalQuadratic {
 
     #[inline(always)]
     fn inverse<R: Real, W: Weights<R>>(shape: Shape, w: W, z: &mut [R], _: &mut [R]) -> R {
-        let bins = shape.arg;
+        let (bins, stride) = (shape.arg, 3 * (shape.arg + 1));
         let mut slopes = LogProduct::new(z[0]);
-        for (i, z) in z.iter_mut().enumerate() {
-            let t = tables(w, i, bins);
-            let inside = knots::inside(*z, t[1], bins);
-            let bin = Bin::at(z.search(t[1], bins), t, bins, *z);
-            let delta = bin.h / bin.w;
+        for (z, knots) in z.iter_mut().zip(w.rows(stride)) {
+            let bin = Bin::find(*z, Y, knots, bins);
+            let inside = bin.holds_y(*z);
+            let (width, height) = (bin.x1 - bin.x0, bin.y1 - bin.y0);
+            let delta = height / width;
             // Eqs. 6–8 divided by h, with v = (z − y₀)/h: a ξ² + b ξ − δ v = 0. The root is
             // written so that nothing cancels: a > 0 wherever b < 0.
-            let v = (*z - bin.y0) / bin.h;
+            let v = (*z - bin.y0) / height;
             let (zero, one, two) = (z.lift(0.0), z.lift(1.0), z.lift(2.0));
             let s = bin.d0 + bin.d1 - two * delta;
             let b = bin.d0 - v * s;
@@ -161,13 +126,13 @@ impl Bijection for RationalQuadratic {
             let xi = (numerator / denominator).max(zero).min(one);
             let u = Terms::new(&bin, xi, delta);
             let ratio = delta / u.beta;
-            let mut x = (bin.x0 + xi * bin.w).min(bin.x1);
+            let mut x = (bin.x0 + xi * width).min(bin.x1);
             let mut slope = ratio * ratio * u.gamma;
             if !R::all(inside) {
                 let (outer, outer_slope) = match Tails::of(shape) {
                     Tails::Identity => (*z, one),
                     Tails::Linear => {
-                        let (_, [to, from, slope]) = knots::end(*z, t[1], t, bins);
+                        let [to, from, slope] = bin.end(z.ge(bin.y1));
                         (to + (*z - from) / slope, slope)
                     }
                 };
@@ -190,60 +155,53 @@ impl Bijection for RationalQuadratic {
         dw: &mut [R],
         _: &mut [R],
     ) {
-        let bins = shape.arg;
-        let per_dim = dw.chunks_exact_mut(3 * (bins + 1));
-        for (i, ((&x, dz), dw)) in x.iter().zip(dz.iter_mut()).zip(per_dim).enumerate() {
-            let t = tables(w, i, bins);
+        let (bins, stride) = (shape.arg, 3 * (shape.arg + 1));
+        let per_dim = w.rows(stride).zip(dw.chunks_exact_mut(stride));
+        for ((&x, dz), (knots, dw)) in x.iter().zip(dz.iter_mut()).zip(per_dim) {
             let (zero, one, two) = (x.lift(0.0), x.lift(1.0), x.lift(2.0));
-            let inside = knots::inside(x, t[0], bins);
+            let bin = Bin::find(x, X, knots, bins);
+            let inside = bin.holds_x(x);
             // Outside, the bin's formulas run at its edge, so that they stay finite, and count 0.
-            let within = x.max(t[0].at(0, x)).min(t[0].at(bins, x));
-            let bin = Bin::at(within.search(t[0], bins), t, bins, x);
-            let per_width = one / bin.w;
-            let delta = bin.h * per_width;
+            let within = x.max(bin.x0).min(bin.x1);
+            let (width, height) = (bin.x1 - bin.x0, bin.y1 - bin.y0);
+            let per_width = one / width;
+            let delta = height * per_width;
             let u = Terms::new(&bin, (within - bin.x0) * per_width, delta);
             let (per_beta, per_gamma) = (one / u.beta, one / u.gamma);
-            let per_delta = one / delta;
             let dy = R::select(inside, *dz, zero);
             let dl = R::select(inside, dladj, zero);
 
             // z = y₀ + h α/β; ladj = 2 ln δ + ln γ − 2 ln β.
-            let g = dy * bin.h * per_beta * per_beta;
-            let slope = delta * per_beta * delta * per_beta * u.gamma;
+            let g = dy * height * per_beta * per_beta;
+            let ratio = delta * per_beta;
             let turn = one - two * u.xi;
-            let dxi = dy * bin.w * slope
+            let dxi = dy * width * ratio * ratio * u.gamma
                 + dl * two
                     * ((bin.d1 * u.xi + delta * turn - bin.d0 * u.rest) * per_gamma
                         - u.s * turn * per_beta);
             let bend = one - two * u.phi;
             let ddelta = g * (u.xi * u.xi * u.beta - u.alpha * bend)
-                + dl * two * (per_delta + u.phi * per_gamma - bend * per_beta);
+                + dl * two * (one / delta + u.phi * per_gamma - bend * per_beta);
             let dd0 = g * u.phi * (u.beta - u.alpha)
                 + dl * (u.rest * u.rest * per_gamma - two * u.phi * per_beta);
-            let dd1 = -(g * u.alpha * u.phi)
-                + dl * (u.xi * u.xi * per_gamma - two * u.phi * per_beta);
-            let dh = dy * u.alpha * per_beta + ddelta * per_width;
+            let dd1 = dl * (u.xi * u.xi * per_gamma - two * u.phi * per_beta)
+                - g * u.alpha * u.phi;
+            let dheight = dy * u.alpha * per_beta + ddelta * per_width;
             let dwidth = -(ddelta * delta + dxi * u.xi) * per_width;
             let dx = dxi * per_width;
 
-            let (dknots, dslopes) = dw.split_at_mut(2 * (bins + 1));
-            let (dknot_x, dknot_y) = dknots.split_at_mut(bins + 1);
-            (-dx - dwidth).scatter(&mut dknot_x[..bins], bin.k);
-            dwidth.scatter(&mut dknot_x[1..], bin.k);
-            (dy - dh).scatter(&mut dknot_y[..bins], bin.k);
-            dh.scatter(&mut dknot_y[1..], bin.k);
-            dd0.scatter(&mut dslopes[..bins], bin.k);
-            dd1.scatter(&mut dslopes[1..], bin.k);
-
+            let (dx0, dy0) = (-dx - dwidth, dy - dheight);
+            R::scatter([dx0, dy0, dd0, dwidth, dheight, dd1], dw, bin.k, bins, 3);
             let (outer, outer_dl) = (R::select(inside, zero, *dz), R::select(inside, zero, dladj));
             *dz = dx + match Tails::of(shape) {
                 Tails::Identity => outer,
                 Tails::Linear => {
                     // z = y + slope (x − from) beyond the end knot (from, y).
-                    let (above, [from, _, slope]) = knots::end(x, t[0], t, bins);
-                    knots::add_to_end(above, -(outer * slope), dknot_x);
-                    knots::add_to_end(above, outer, dknot_y);
-                    knots::add_to_end(above, outer * (x - from) + outer_dl / slope, dslopes);
+                    let above = x.ge(bin.x1);
+                    let [from, _, slope] = bin.end(above);
+                    let dslope = outer * (x - from) + outer_dl / slope;
+                    let knot = [-(outer * slope), outer, dslope];
+                    knots::scatter_end(above, knot, dw, bin.k, bins);
                     outer * slope
                 }
             };
@@ -256,45 +214,32 @@ impl Bijection for RationalQuadratic {
 
     fn neutral<R: Real>(shape: Shape, like: R, w: &mut [R]) {
         w.fill(like.lift(0.0));
-        for w in w.chunks_exact_mut(3 * (shape.arg + 1)) {
-            let (x, rest) = w.split_at_mut(shape.arg + 1);
-            let (y, slope) = rest.split_at_mut(shape.arg + 1);
-            knots::neutral(x, y, slope);
+        for knots in w.chunks_exact_mut(3 * (shape.arg + 1)) {
+            knots::neutral(knots);
         }
     }
 
     fn constrain<R: Real>(shape: Shape, theta: &[R], w: &mut [R]) {
-        let tails = Tails::of(shape);
         let per_dim = theta.chunks_exact(knots::theta_len(shape.arg));
-        for (theta, w) in per_dim.zip(w.chunks_exact_mut(3 * (shape.arg + 1))) {
-            let (x, rest) = w.split_at_mut(shape.arg + 1);
-            let (y, slope) = rest.split_at_mut(shape.arg + 1);
-            knots::constrain(tails, theta, x, y, slope);
+        for (theta, knots) in per_dim.zip(w.chunks_exact_mut(3 * (shape.arg + 1))) {
+            knots::constrain(Tails::of(shape), theta, knots);
         }
     }
 
     fn constrain_backward<R: Real>(shape: Shape, theta: &[R], w: &[R], dw: &[R], dtheta: &mut [R]) {
-        let (tails, knots) = (Tails::of(shape), shape.arg + 1);
-        let (per_theta, per_w) = (knots::theta_len(shape.arg), 3 * knots);
-        for i in 0..shape.dim {
-            let theta_range = i * per_theta..(i + 1) * per_theta;
-            let (w, dw) = (&w[i * per_w..], &dw[i * per_w..]);
-            knots::constrain_backward(
-                tails,
-                &theta[theta_range.clone()],
-                [&w[..knots], &w[knots..2 * knots]],
-                [&dw[..knots], &dw[knots..2 * knots]],
-                |j| dw[2 * knots + j],
-                &mut dtheta[theta_range],
-            );
+        let (free, stride) = (knots::theta_len(shape.arg), 3 * (shape.arg + 1));
+        let thetas = theta.chunks_exact(free).zip(dtheta.chunks_exact_mut(free));
+        let knots = w.chunks_exact(stride).zip(dw.chunks_exact(stride));
+        for ((theta, dtheta), (knots, dknots)) in thetas.zip(knots) {
+            let dslope = |j| dknots[knots::at(j, SLOPE)];
+            knots::constrain_backward(Tails::of(shape), theta, knots, dknots, dslope, dtheta);
         }
     }
 
     fn unconstrain<R: Real>(shape: Shape, w: &[R], theta: &mut [R]) {
-        let knots = shape.arg + 1;
         let per_dim = theta.chunks_exact_mut(knots::theta_len(shape.arg));
-        for (theta, w) in per_dim.zip(w.chunks_exact(3 * knots)) {
-            knots::unconstrain(&w[..knots], &w[knots..2 * knots], |j| w[2 * knots + j], theta);
+        for (theta, knots) in per_dim.zip(w.chunks_exact(3 * (shape.arg + 1))) {
+            knots::unconstrain(knots, |j| knots[knots::at(j, SLOPE)], theta);
         }
     }
 }

@@ -1,7 +1,5 @@
 //! Random weights and inputs for every row of the layer table.
 
-use core::ops::Range;
-
 use fluxlet::bijection::{Dct, Layer, Shape, Tails};
 use fluxlet::math::Real;
 
@@ -78,7 +76,7 @@ impl Case {
         let scale = [0.3, 1.0, 3.0, 20.0][random.below(4)];
         match SplineTables::new(self.layer, self.shape) {
             Some(tables) if random.below(3) == 0 => {
-                let knots = &self.w[tables.range(i, table)];
+                let knots = tables.numbers(&self.w, i, table);
                 let knot = knots[random.below(knots.len())];
                 match random.below(5) {
                     0 => knot,
@@ -124,8 +122,8 @@ fn draw_constants(layer: Layer, shape: Shape, w: &mut [f64], random: &mut Random
     }
 }
 
-/// Where the weights of a spline stand: per dimension knot x, knot y, slope (or its root) [K + 1]
-/// each, then λ [K] where the kind has it.
+/// Where the weights of a spline stand: per dimension (x, y, slope or its root) of each knot
+/// [K + 1, 3], then λ [K] where the kind has it.
 pub(crate) struct SplineTables {
     linear: bool,
     bins: usize,
@@ -142,19 +140,18 @@ impl SplineTables {
         3 * (self.bins + 1) + if self.linear { self.bins } else { 0 }
     }
 
-    /// Table 0: knot x, 1: knot y, 2: slope or root slope.
-    pub(crate) fn range(&self, i: usize, table: usize) -> Range<usize> {
-        let start = i * self.stride() + table * (self.bins + 1);
-        start..start + self.bins + 1
+    /// Numbers [K + 1] of dimension `i`: table 0 is the knots' x, 1 their y, 2 (root) slopes.
+    pub(crate) fn numbers<R: Real>(&self, w: &[R], i: usize, table: usize) -> Vec<R> {
+        (0..=self.bins).map(|j| w[i * self.stride() + 3 * j + table]).collect()
     }
 
     /// Writes the constants of dimension `i`.
     pub(crate) fn set_ends<R: Real>(&self, w: &mut [R], i: usize, x: [R; 2], y: [R; 2], slope: R) {
         let slope = if self.linear { slope.sqrt() } else { slope };
-        for (table, [first, last]) in [x, y, [slope, slope]].into_iter().enumerate() {
-            let table = &mut w[self.range(i, table)];
-            table[0] = first;
-            table[self.bins] = last;
+        for (table, ends) in [x, y, [slope, slope]].into_iter().enumerate() {
+            for (j, end) in [0, self.bins].into_iter().zip(ends) {
+                w[i * self.stride() + 3 * j + table] = end;
+            }
         }
     }
 }

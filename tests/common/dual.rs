@@ -114,13 +114,20 @@ impl Real for Dual {
     fn exponent_value(self, exponent: i32) -> Self {
         Self::constant(f64::from(exponent))
     }
-    fn search<W: Weights<Self>>(self, knots: W, bins: usize) -> usize {
+    fn search<W: Weights<Self>>(self, table: W, bins: usize, stride: usize, offset: usize) -> usize {
         // From the definition, not by bisection, so that one checks the other.
-        (0..bins).rev().find(|k| self.v >= knots.at(*k, self).v).unwrap_or(0)
+        let reached = |k: &usize| self.v >= table.at(stride * k + offset, self).v;
+        (0..bins).rev().find(reached).unwrap_or(0)
     }
-    fn gather<W: Weights<Self>>(self, table: W, index: usize, bins: usize, offset: usize) -> Self {
+    fn gather<const N: usize, W: Weights<Self>>(
+        self,
+        table: W,
+        index: usize,
+        bins: usize,
+        stride: usize,
+    ) -> [Self; N] {
         assert!(index < bins, "index {index} of {bins} bins");
-        table.at(index + offset, self)
+        core::array::from_fn(|n| table.at(stride * index + n, self))
     }
     fn min(self, other: Self) -> Self {
         // A kernel's bound on a result that only a rounding can exceed is not part of the function:
@@ -131,7 +138,15 @@ impl Real for Dual {
         }
         Self { v: other.v, d: self.d }
     }
-    fn scatter(self, table: &mut [Self], index: usize) {
-        table[index] = table[index] + self;
+    fn scatter<const N: usize>(
+        values: [Self; N],
+        table: &mut [Self],
+        index: usize,
+        _bins: usize,
+        stride: usize,
+    ) {
+        for (n, value) in values.into_iter().enumerate() {
+            table[stride * index + n] = table[stride * index + n] + value;
+        }
     }
 }

@@ -9,22 +9,22 @@ use fearless_simd::{Simd, f32x16, i32x16, mask32x16, prelude::*, u32x16};
 use fluxlet::{Real, Weights};
 
 /// Samples in a vector.
-pub const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 /// One number of sixteen samples.
 #[derive(Clone, Copy)]
-pub struct Lanes<S: Simd>(pub f32x16<S>);
+pub(super) struct Lanes<S: Simd>(pub(super) f32x16<S>);
 
 impl<S: Simd> Lanes<S> {
     /// The same number in every lane.
     #[inline(always)]
-    pub fn splat(simd: S, value: f32) -> Self {
+    pub(super) fn splat(simd: S, value: f32) -> Self {
         Self(f32x16::splat(simd, value))
     }
 
     /// Sum of all lanes, in a fixed order.
     #[inline(always)]
-    pub fn total(self) -> f32 {
+    pub(super) fn total(self) -> f32 {
         let lanes = self.0.to_array();
         let sum4 = |at: usize| (lanes[at] + lanes[at + 1]) + (lanes[at + 2] + lanes[at + 3]);
         (sum4(0) + sum4(4)) + (sum4(8) + sum4(12))
@@ -170,24 +170,41 @@ impl<S: Simd> Real for Lanes<S> {
     }
 
     #[inline(always)]
-    fn search<W: Weights<Self>>(self, knots: W, bins: usize) -> Self {
+    fn search<W: Weights<Self>>(self, table: W, bins: usize, stride: usize, offset: usize) -> Self {
         let (zero, one) = (self.lift(0.0), self.lift(1.0));
         (1..bins).fold(zero, |index, k| {
-            index + Self::select(self.ge(knots.at(k, self)), one, zero)
+            let reached = self.ge(table.at(stride * k + offset, self));
+            index + Self::select(reached, one, zero)
         })
     }
     #[inline(always)]
-    fn gather<W: Weights<Self>>(self, table: W, index: Self, bins: usize, offset: usize) -> Self {
-        (1..bins).fold(table.at(offset, self), |value, k| {
+    fn gather<const N: usize, W: Weights<Self>>(
+        self,
+        table: W,
+        index: Self,
+        bins: usize,
+        stride: usize,
+    ) -> [Self; N] {
+        (1..bins).fold(table.load(0, self), |values: [Self; N], k| {
             let reached = index.ge(self.lift(k as f32));
-            Self::select(reached, table.at(k + offset, self), value)
+            let next: [Self; N] = table.load(stride * k, self);
+            core::array::from_fn(|n| Self::select(reached, next[n], values[n]))
         })
     }
     #[inline(always)]
-    fn scatter(self, table: &mut [Self], index: Self) {
-        for (k, entry) in table.iter_mut().enumerate() {
-            let hit = index.0.simd_eq(self.lift(k as f32).0);
-            *entry = *entry + Self::select(hit, self, self.lift(0.0));
+    fn scatter<const N: usize>(
+        values: [Self; N],
+        table: &mut [Self],
+        index: Self,
+        bins: usize,
+        stride: usize,
+    ) {
+        let zero = index.lift(0.0);
+        for k in 0..bins {
+            let hit = index.0.simd_eq(index.lift(k as f32).0);
+            for (entry, value) in table[stride * k..].iter_mut().zip(values) {
+                *entry = *entry + Self::select(hit, value, zero);
+            }
         }
     }
     #[inline(always)]

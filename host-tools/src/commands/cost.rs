@@ -67,14 +67,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         });
     }
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&rows)?);
+        anstream::println!("{}", serde_json::to_string_pretty(&rows)?);
         return Ok(ExitCode::SUCCESS);
     }
-    println!("| core | code, bytes | model, bytes | stack, bytes | instructions a score | at most |");
-    println!("|---|---:|---:|---:|---:|---:|");
+    anstream::println!("| core | code, bytes | model, bytes | stack, bytes | instructions a score | at most |");
+    anstream::println!("|---|---:|---:|---:|---:|---:|");
     for row in rows {
         let Row { target, code_bytes, model_bytes, stack_bytes, instructions_mean, instructions_max } = row;
-        println!(
+        anstream::println!(
             "| {} | {code_bytes} | {model_bytes} | {stack_bytes} | {instructions_mean} | {instructions_max} |",
             target.name()
         );

@@ -45,7 +45,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let path = args.out.join("model.flx");
     let bytes = super::read_model(&path)?;
     let model = super::model(&bytes);
-    print!("{}", Inspection::new(&model));
+    anstream::print!("{}", Inspection::new(&model));
 
     say("3", "Score", "the fan later, and with a coin taped to a blade, seconds that it has never felt");
     let dataset = super::read_inputs(&model, &test_file, &columns)?;

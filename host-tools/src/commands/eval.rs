@@ -66,7 +66,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let readings = crate::score::score(&model, &dataset.table.values);
     let evaluation = evaluate(&dataset, &readings);
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&evaluation)?);
+        anstream::println!("{}", serde_json::to_string_pretty(&evaluation)?);
     } else {
         print(&evaluation);
     }
@@ -106,18 +106,18 @@ pub(super) fn evaluate(dataset: &Dataset, readings: &[Reading]) -> Evaluation {
 pub(super) fn print(evaluation: &Evaluation) {
     let Evaluation { rows, nll, auroc, aupr, anomalies, false_alarms, detected, not_finite } =
         evaluation;
-    println!("rows          {rows}");
-    println!("NLL           {} nats", number(*nll));
+    anstream::println!("rows          {rows}");
+    anstream::println!("NLL           {} nats", number(*nll));
     if let Some(anomalies) = anomalies {
-        println!("anomalies     {anomalies}");
-        println!("AUROC         {}", number(*auroc));
-        println!("AUPR          {}", number(*aupr));
+        anstream::println!("anomalies     {anomalies}");
+        anstream::println!("AUROC         {}", number(*auroc));
+        anstream::println!("AUPR          {}", number(*aupr));
     }
-    println!("false alarms  {:.2} % of normal rows", 100.0 * false_alarms);
+    anstream::println!("false alarms  {:.2} % of normal rows", 100.0 * false_alarms);
     if let Some(detected) = detected {
-        println!("detected      {:.2} % of anomalies", 100.0 * detected);
+        anstream::println!("detected      {:.2} % of anomalies", 100.0 * detected);
     }
     if *not_finite > 0 {
-        println!("not finite    {not_finite} rows, an alarm each");
+        anstream::println!("not finite    {not_finite} rows, an alarm each");
     }
 }

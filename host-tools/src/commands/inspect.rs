@@ -22,9 +22,9 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let bytes = super::read_model(&args.model)?;
     let inspection = Inspection::new(&super::model(&bytes));
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&inspection)?);
+        anstream::println!("{}", serde_json::to_string_pretty(&inspection)?);
     } else {
-        print!("{inspection}");
+        anstream::print!("{inspection}");
     }
     Ok(ExitCode::SUCCESS)
 }

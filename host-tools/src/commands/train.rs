@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::ColumnArgs;
 use crate::backend::Cpu;
-use crate::data::{self, Columns};
+use crate::data::{self, Columns, Dataset};
 use crate::output;
 use crate::report;
 use crate::train::{self, Config, Outcome, Outside, Rotation, Spline, Start};
@@ -88,7 +88,7 @@ impl Args {
             Some(path) => {
                 let text = fs::read_to_string(path)
                     .with_context(|| format!("read {}", path.display()))?;
-                toml::from_str(&text).with_context(|| format!("read {}", path.display()))?
+                parse(&text).map_err(|said| anyhow!("read {}: {said}", path.display()))?
             }
         };
         let Config { data, flow, train } = &mut config;
@@ -117,16 +117,63 @@ impl Args {
     }
 }
 
+/// A configuration, or in one line what is wrong with the text and where.
+fn parse(text: &str) -> Result<Config, String> {
+    toml::from_str(text).map_err(|error: toml::de::Error| {
+        let start = error.span().map_or(0, |span| span.start.min(text.len()));
+        let before = &text[..start];
+        let line = 1 + before.matches('\n').count();
+        let column = 1 + before.chars().rev().take_while(|c| *c != '\n').count();
+        let said: Vec<&str> = error.message().lines().collect();
+        format!("line {line}, column {column}: {}", said.join(", "))
+    })
+}
+
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let config = args.config()?;
     let outcome = train_to(&args.data, &args.out, config, args.threads)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&outcome.report)?);
+        anstream::println!("{}", serde_json::to_string_pretty(&outcome.report)?);
     } else {
         report::training(&outcome.report);
-        anstream::println!("wrote {}", args.out.join("model.flx").display());
+        anstream::println!("wrote {}", args.out.join(MODEL).display());
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Results of a run.
+const CHECKPOINT: &str = "checkpoint.safetensors";
+const CONFIG: &str = "config.toml";
+const HISTORY: &str = "history.csv";
+const MODEL: &str = "model.flx";
+
+/// Refuses a folder that the results could not be written to, before hours are spent on them.
+fn check_writable(out: &Path) -> anyhow::Result<()> {
+    let existing = out.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
+    tempfile::tempfile_in(existing)
+        .map_err(|error| anyhow!("write to the folder {}: {}", out.display(), error.kind()))?;
+    let taken = [CHECKPOINT, CONFIG, HISTORY, MODEL].map(|name| out.join(name));
+    match taken.iter().find(|path| path.is_dir()) {
+        Some(path) => bail!("write {}: it is a folder", path.display()),
+        None => Ok(()),
+    }
+}
+
+/// Refuses normal rows that are all the same.
+fn check_varied(dataset: &Dataset, path: &Path) -> anyhow::Result<()> {
+    let Dataset { table, labels } = dataset;
+    let is_normal = |row: &u32| labels.as_ref().is_none_or(|labels| !labels[*row as usize]);
+    let normal: Vec<u32> = (0..table.rows() as u32).filter(is_normal).collect();
+    // Rows that are missing or not finite have errors of their own.
+    let constant = table.first_not_finite().is_none()
+        && !normal.is_empty()
+        && data::constant_columns(table, &normal).len() == table.width;
+    ensure!(
+        !constant,
+        "train on {}: every column is constant in the normal rows, there is nothing to learn",
+        path.display()
+    );
+    Ok(())
 }
 
 /// Trains on a file and writes the run's folder.
@@ -136,9 +183,11 @@ pub(super) fn train_to(
     config: Config,
     threads: Option<usize>,
 ) -> anyhow::Result<Outcome> {
-    anyhow::ensure!(threads != Some(0), "train: --threads must be at least 1");
+    ensure!(threads != Some(0), "train: --threads must be at least 1");
     let columns = Columns { label: config.data.label.as_deref(), exclude: &config.data.exclude, inputs: &[] };
     let dataset = data::read(path, &columns)?;
+    check_varied(&dataset, path)?;
+    check_writable(out)?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).build()?;
     let bar = progress_bar();
     let outcome = pool.install(|| {
@@ -162,14 +211,14 @@ pub(super) fn train_to(
         use std::io::Write;
         output::write_atomically(&out.join(name), |file| file.write_all(bytes))
     };
-    save("config.toml", toml::to_string(&outcome.config)?.as_bytes())?;
-    save("checkpoint.safetensors", &train::checkpoint(&outcome.trained, &outcome.config))?;
+    save(CONFIG, toml::to_string(&outcome.config)?.as_bytes())?;
+    save(CHECKPOINT, &train::checkpoint(&outcome.trained, &outcome.config))?;
     let header = ["epoch", "train_nll", "validation_nll", "learning_rate"];
     let rows = outcome.trained.history.iter().map(|e| {
         [e.epoch as f64, e.train_nll, e.validation_nll, e.learning_rate].map(|x| x.to_string())
     });
-    output::save_csv(Some(&out.join("history.csv")), &header, rows)?;
-    save("model.flx", &outcome.model)?;
+    output::save_csv(Some(&out.join(HISTORY)), &header, rows)?;
+    save(MODEL, &outcome.model)?;
     Ok(outcome)
 }
 

@@ -53,7 +53,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let targets: &[Board] = if args.target.is_empty() { &Board::ALL } else { &args.target };
     let agreements = compare(&args.model, &model, &inputs, targets, !args.json)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&agreements)?);
+        anstream::println!("{}", serde_json::to_string_pretty(&agreements)?);
     }
     Ok(if all_equal(&agreements) { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }

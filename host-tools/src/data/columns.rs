@@ -15,7 +15,7 @@ pub struct Columns<'a> {
     /// Columns that are left out, never parsed.
     pub exclude: &'a [String],
     /// Names of the inputs, where they are known: in a file that has them all, every other column
-    /// but the label is left out.
+    /// but the label is left out. A file with names that has only some of them is refused.
     pub inputs: &'a [String],
 }
 
@@ -45,7 +45,7 @@ impl Selection {
 /// Assigns each column of the file its role.
 pub(super) fn select(path: &Path, all: &[String], want: &Columns) -> Result<Selection, Error> {
     let mut roles = vec![Role::Data; all.len()];
-    if !want.inputs.is_empty() && want.inputs.iter().all(|input| all.contains(input)) {
+    if has_inputs(path, all, want.inputs)? {
         for (role, name) in roles.iter_mut().zip(all) {
             *role = if want.inputs.contains(name) { Role::Data } else { Role::Skip };
         }
@@ -68,6 +68,29 @@ pub(super) fn select(path: &Path, all: &[String], want: &Columns) -> Result<Sele
         });
     }
     Ok(Selection { roles, names })
+}
+
+/// Whether the inputs are found in the file by their names; if not, they are its columns in order.
+///
+/// A file of named columns that has some of the inputs but not all is refused: by their order, one
+/// column would be taken for another.
+fn has_inputs(path: &Path, all: &[String], inputs: &[String]) -> Result<bool, Error> {
+    // c1, c2, ... of a file without names are no names: a wider file is not known to begin with
+    // the same columns.
+    if inputs == numbered(inputs.len()) {
+        return Ok(false);
+    }
+    let missing: Vec<&String> = inputs.iter().filter(|input| !all.contains(input)).collect();
+    match missing.first() {
+        Some(column) if missing.len() < inputs.len() && *all != numbered(all.len()) => {
+            Err(Error::UnknownColumn {
+                path: path.into(),
+                column: (*column).clone(),
+                columns: list(all),
+            })
+        }
+        first => Ok(first.is_none()),
+    }
 }
 
 /// Index of the column that `wanted` addresses.
@@ -153,6 +176,27 @@ mod tests {
         assert_eq!(
             roles(&["a", "y"], Some("y"), &["y"]),
             Ok(vec![Role::Data, Role::Label])
+        );
+    }
+
+    #[test]
+    fn known_inputs_are_found_by_name_or_taken_in_order() {
+        use Role::*;
+        let roles = |all: &[&str], inputs: &[&str]| {
+            let inputs = names(inputs);
+            let columns = Columns { inputs: &inputs, ..Columns::default() };
+            let selection = select(Path::new("x"), &names(all), &columns);
+            selection.map(|selection| selection.roles).map_err(|error| error.to_string())
+        };
+        assert_eq!(roles(&["b", "t", "a"], &["a", "b"]), Ok(vec![Data, Skip, Data]));
+        assert_eq!(roles(&["c1", "c2", "c3"], &["c2", "c3"]), Ok(vec![Skip, Data, Data]));
+        // None of the names: the order counts. Names that were made up say nothing.
+        assert_eq!(roles(&["p", "q"], &["a", "b"]), Ok(vec![Data; 2]));
+        assert_eq!(roles(&["c1", "c2"], &["c2", "c3"]), Ok(vec![Data; 2]));
+        assert_eq!(roles(&["c1", "c2", "c3"], &["c1", "c2"]), Ok(vec![Data; 3]));
+        assert_eq!(
+            roles(&["a", "c"], &["a", "b"]),
+            Err("read x: there is no column b; the columns are a, c".into())
         );
     }
 

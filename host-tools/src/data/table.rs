@@ -39,10 +39,18 @@ impl Table {
             .copied()
     }
 
-    /// Puts the columns into the order of `names`, where they have just these names.
+    /// Puts the columns into the order of `names`, where they have just these names. Columns that
+    /// share a name stay in their own order.
     pub fn reorder(&mut self, names: &[String]) {
-        let places: Option<Vec<usize>> =
-            names.iter().map(|name| self.names.iter().position(|own| own == name)).collect();
+        if self.names == names {
+            return;
+        }
+        let place = |(i, name): (usize, &String)| {
+            let before = names[..i].iter().filter(|other| *other == name).count();
+            let named = self.names.iter().enumerate().filter(|(_, own)| *own == name);
+            named.map(|(place, _)| place).nth(before)
+        };
+        let places: Option<Vec<usize>> = names.iter().enumerate().map(place).collect();
         let Some(places) = places.filter(|places| places.len() == self.width) else { return };
         for row in self.values.chunks_exact_mut(self.width) {
             let old = row.to_vec();
@@ -99,6 +107,22 @@ mod tests {
         let before = table.clone();
         table.reorder(&["b".into(), "z".into()]);
         assert_eq!(table, before);
+    }
+
+    #[test]
+    fn columns_that_share_a_name_stay_two() {
+        let twins = ["a", "a"].map(String::from);
+        let mut table = Table { names: twins.to_vec(), ..table() };
+        let before = table.clone();
+        table.reorder(&twins);
+        assert_eq!(table, before);
+        let mut wide = Table {
+            names: ["b", "a", "a"].map(String::from).to_vec(),
+            width: 3,
+            values: vec![1.0, 2.0, 3.0],
+        };
+        wide.reorder(&["a", "b", "a"].map(String::from));
+        assert_eq!(wide.values, [2.0, 1.0, 3.0]);
     }
 
     #[test]

@@ -148,7 +148,8 @@ fn principal_axes(x: &[Vec<f64>], reflections: usize, w: &mut [f64]) {
     }
 }
 
-/// Knots at the quantiles of a sorted column, heights where a normal has them, slopes between.
+/// Knots at the quantiles of a sorted column, heights where a normal has them, slopes between. With
+/// `squared`, w holds the slopes' roots.
 fn flatten(sorted: &[f64], shape: fluxlet::bijection::Shape, squared: bool, w: &mut [f64]) {
     let bins = shape.arg;
     let knots = bins + 1;
@@ -188,9 +189,8 @@ fn flatten(sorted: &[f64], shape: fluxlet::bijection::Shape, squared: bool, w: &
             j if j == bins => 1.0,
             j => (chord(j - 1) * chord(j)).sqrt(),
         } / if linear_tails { unit } else { 1.0 };
-        w[j] = center + unit * x[j];
-        w[knots + j] = y[j];
-        w[2 * knots + j] = if squared { slope.sqrt() } else { slope };
+        let slope = if squared { slope.sqrt() } else { slope };
+        w[3 * j..3 * j + 3].copy_from_slice(&[center + unit * x[j], y[j], slope]);
     }
 }
 
