@@ -43,10 +43,7 @@ fn embed_model(root: &Path) -> Result<(), Box<dyn Error>> {
 fn link_boards(root: &Path) {
     for board in BOARDS {
         let folder = root.join("boards").join(board);
-        println!(
-            "cargo:rerun-if-changed={}",
-            folder.join("memory.x").display()
-        );
+        println!("cargo:rerun-if-changed={}", folder.join("memory.x").display());
         // cortex-m-rt's script includes `memory.x` from the search path of the one binary.
         println!("cargo:rustc-link-arg-bin={board}=-L{}", folder.display());
         println!("cargo:rustc-link-arg-bin={board}=-Tlink.x");

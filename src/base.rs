@@ -201,7 +201,14 @@ impl Base {
     }
 
     /// Adds to `dtheta` the gradient that `dw` means for θ.
-    pub fn constrain_backward<R: Real>(self, dim: usize, theta: &[R], w: &[R], dw: &[R], dtheta: &mut [R]) {
+    pub fn constrain_backward<R: Real>(
+        self,
+        dim: usize,
+        theta: &[R],
+        w: &[R],
+        dw: &[R],
+        dtheta: &mut [R],
+    ) {
         let Some(&like) = theta.first() else { return };
         let stride = 2 * dim + 1;
         let largest = theta.chunks_exact(stride).fold(like, |a, b| a.max(b[0]));

@@ -49,7 +49,8 @@ impl<'m> Calibration<'m> {
             entries,
         };
         let rate = table.false_alarm_rate;
-        let in_order = table.entries().zip(table.entries().skip(1)).all(|(a, b)| a.0 > b.0 && a.1 < b.1);
+        let in_order =
+            table.entries().zip(table.entries().skip(1)).all(|(a, b)| a.0 > b.0 && a.1 < b.1);
         let (most, _) = table.entries().next()?;
         let (least, _) = table.entries().last()?;
         let finite = table.entries().all(|(_, score)| score.is_finite());
@@ -154,7 +155,9 @@ mod tests {
         let len = Calibration::write(&mut scores, 0.1, &mut bytes);
         let calibration = Calibration::new_checked(&bytes[..len]).unwrap();
         assert_eq!(calibration.rows(), 12);
-        for (score, at_least) in [(11.5, 0.0), (11.0, 1.0), (10.5, 2.0), (5.0, 7.0), (0.0, 12.0), (-1.0, 12.0)] {
+        for (score, at_least) in
+            [(11.5, 0.0), (11.0, 1.0), (10.5, 2.0), (5.0, 7.0), (0.0, 12.0), (-1.0, 12.0)]
+        {
             assert_eq!(calibration.p_value(score), (at_least + 1.0) / 13.0, "score {score}");
         }
         assert_eq!(calibration.p_value(f32::NAN), 1.0 / 13.0);
@@ -162,7 +165,8 @@ mod tests {
 
     #[test]
     fn a_large_table_is_small_and_never_understates_a_p_value() {
-        let mut scores: [f32; 5000] = core::array::from_fn(|i| libm::sinf(i as f32 * 0.37) + i as f32 * 1e-4);
+        let mut scores: [f32; 5000] =
+            core::array::from_fn(|i| libm::sinf(i as f32 * 0.37) + i as f32 * 1e-4);
         let mut sorted = scores;
         sorted.sort_unstable_by(f32::total_cmp);
         let mut bytes = [0; 2048];

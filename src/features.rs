@@ -53,7 +53,11 @@ impl Window {
         let windows = (2..=MAX_WINDOW).contains(&self.window);
         // The lowest band reaches from 1 to N/2^(B−1), which must be above 1.
         let bands = (1..16).contains(&self.bands) && self.window >> (self.bands - 1) > 1;
-        windows && bands && (1..=64).contains(&self.channels) && self.floor > 0.0 && self.floor < f32::MAX
+        windows
+            && bands
+            && (1..=64).contains(&self.channels)
+            && self.floor > 0.0
+            && self.floor < f32::MAX
     }
 
     /// D, the features that it makes.
@@ -105,7 +109,12 @@ impl<'m> FrontEnd<'m> {
 
     /// What the front end is made of.
     pub fn window(&self) -> Window {
-        Window { channels: self.channels, window: self.window, bands: self.bands, floor: self.floor }
+        Window {
+            channels: self.channels,
+            window: self.window,
+            bands: self.bands,
+            floor: self.floor,
+        }
     }
 
     /// Numbers of one window: N × channels.
@@ -128,6 +137,7 @@ impl<'m> FrontEnd<'m> {
     /// # Panics
     ///
     /// When a slice has another length than this front end says; `scratch` may be longer.
+    #[inline(never)]
     pub fn extract(&self, window: &[f32], features: &mut [f32], scratch: &mut [f32]) {
         assert!(window.len() == self.input_len() && features.len() == self.feature_len());
         let (column, scratch) = scratch.split_at_mut(self.window);

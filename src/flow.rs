@@ -29,18 +29,19 @@ impl Reading {
 /// x → z in place; returns the sum of the layers' ladj. `x` \[D\], `scratch`
 /// \[[`Model::scratch_len`]\].
 pub fn forward(model: &Model, x: &mut [f32], scratch: &mut [f32]) -> f32 {
-    model.layers().fold(0.0, |ladj, step| {
-        ladj + step.layer.score(step.shape, step.weights, x, scratch)
-    })
+    model
+        .layers()
+        .fold(0.0, |ladj, step| ladj + step.layer.score(step.shape, step.weights, x, scratch))
 }
 
 /// z → x in place; returns the sum of the inverses' ladj. Shapes as in [`forward`].
 pub fn inverse(model: &Model, z: &mut [f32], scratch: &mut [f32]) -> f32 {
     // The layers are found from the front only; a stack is short, and sampling is the rare case.
     (0..model.layers().len()).rev().fold(0.0, |ladj, index| {
-        model.layers().nth(index).map_or(ladj, |step| {
-            ladj + step.layer.inverse(step.shape, step.weights, z, scratch)
-        })
+        model
+            .layers()
+            .nth(index)
+            .map_or(ladj, |step| ladj + step.layer.inverse(step.shape, step.weights, z, scratch))
     })
 }
 

@@ -64,14 +64,13 @@ pub trait Real:
     /// `exponent` as a number.
     fn exponent_value(self, exponent: Self::Exponent) -> Self;
 
-    /// The greatest `k` in `0..bins` with `table[stride k + offset] ≤ self`, or 0; these numbers
+    /// The greatest `k` in `0..bins` with `table[STRIDE k + column] ≤ self`, or 0; these numbers
     /// increase.
-    fn search<W: Weights<Self>>(
+    fn search<const STRIDE: usize, W: Weights<Self>>(
         self,
         table: W,
         bins: usize,
-        stride: usize,
-        offset: usize,
+        column: usize,
     ) -> Self::Index;
     /// N numbers from `table[stride index]` on, where every index is below `bins`.
     fn gather<const N: usize, W: Weights<Self>>(
@@ -121,6 +120,27 @@ pub trait Weights<R: Real>: Copy {
     fn values(self, like: R) -> impl Iterator<Item = R>;
     /// Four weights at a time; up to three at the end are left out.
     fn quads(self, like: R) -> impl Iterator<Item = [R; 4]>;
+    /// The greatest `k` in `0..rows` for which `reached` holds of number `column` of row k, or 0. A
+    /// row is `STRIDE` weights; `reached` holds up to some row and not beyond.
+    #[inline(always)]
+    fn bisect<const STRIDE: usize>(
+        self,
+        rows: usize,
+        column: usize,
+        like: R,
+        reached: impl Fn(R) -> bool,
+    ) -> usize {
+        let (mut low, mut high) = (0, rows);
+        while high - low > 1 {
+            let middle = (low + high) / 2;
+            if reached(self.at(STRIDE * middle + column, like)) {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
     /// `len` weights at a time; fewer at the end are left out.
     fn rows(self, len: usize) -> impl Iterator<Item = Self>;
     /// Whether there are none.
@@ -204,6 +224,29 @@ impl<R: Real> Weights<R> for Packed<'_> {
         let weights = self.0.get(start..).and_then(|rest| rest.first_chunk::<N>());
         let weights = weights.unwrap_or(const { &[[0; 4]; N] });
         weights.map(|bytes| like.lift(f32::from_le_bytes(bytes)))
+    }
+    #[inline(always)]
+    fn bisect<const STRIDE: usize>(
+        self,
+        rows: usize,
+        column: usize,
+        like: R,
+        reached: impl Fn(R) -> bool,
+    ) -> usize {
+        // The same steps on slices, whose lengths the compiler can see: no check is left.
+        let mut rows = self.0.as_chunks::<STRIDE>().0.get(..rows).unwrap_or(&[]);
+        let mut low = 0;
+        while rows.len() > 1 {
+            let half = rows.len() / 2;
+            let (below, above) = rows.split_at(half);
+            if reached(like.lift(f32::from_le_bytes(above[0][column]))) {
+                rows = above;
+                low += half;
+            } else {
+                rows = below;
+            }
+        }
+        low
     }
     #[inline(always)]
     fn values(self, like: R) -> impl Iterator<Item = R> {
@@ -310,8 +353,15 @@ pub(crate) fn dot<R: Real, W: Weights<R>>(w: W, x: &[R]) -> R {
 /// x ← x + a w. `w` and `x` have the same length.
 #[inline(always)]
 pub(crate) fn add_multiple<R: Real, W: Weights<R>>(a: R, w: W, x: &mut [R]) {
-    for (x, w) in x.iter_mut().zip(w.values(a)) {
-        *x = *x + a * w;
+    let (quads, rest) = x.as_chunks_mut::<4>();
+    let done = 4 * quads.len();
+    for (quad, w) in quads.iter_mut().zip(w.quads(a)) {
+        for (x, w) in quad.iter_mut().zip(w) {
+            *x = *x + a * w;
+        }
+    }
+    for (i, x) in rest.iter_mut().enumerate() {
+        *x = *x + a * w.at(done + i, a);
     }
 }
 
@@ -355,21 +405,6 @@ pub(crate) fn logistic<R: Real>(a: R) -> R {
     let one = a.lift(1.0);
     let e = (-a.abs()).exp();
     R::select(a.ge(a.lift(0.0)), one, e) / (one + e)
-}
-
-/// Bisection for one number; see [`Real::search`].
-#[inline(always)]
-fn bisect(bins: usize, reached: impl Fn(usize) -> bool) -> usize {
-    let (mut low, mut high) = (0, bins);
-    while high - low > 1 {
-        let middle = (low + high) / 2;
-        if reached(middle) {
-            low = middle;
-        } else {
-            high = middle;
-        }
-    }
-    low
 }
 
 impl Real for f32 {
@@ -425,15 +460,20 @@ impl Real for f32 {
     fn take_exponent(self, exponent: &mut i32) -> Self {
         let bits = self.to_bits();
         *exponent += (bits >> 23) as i32 - 127;
-        f32::from_bits((bits & 0x007f_ffff) | 0x3f80_0000)
+        f32::from_bits((bits & !0x7f80_0000) | 0x3f80_0000)
     }
     #[inline(always)]
     fn exponent_value(self, exponent: i32) -> Self {
         exponent as f32
     }
     #[inline(always)]
-    fn search<W: Weights<Self>>(self, table: W, bins: usize, stride: usize, offset: usize) -> usize {
-        bisect(bins, |k| self >= table.at(stride * k + offset, self))
+    fn search<const STRIDE: usize, W: Weights<Self>>(
+        self,
+        table: W,
+        bins: usize,
+        column: usize,
+    ) -> usize {
+        table.bisect::<STRIDE>(bins, column, self, |number| self >= number)
     }
     #[inline(always)]
     fn gather<const N: usize, W: Weights<Self>>(
@@ -519,8 +559,13 @@ impl Real for f64 {
         f64::from(exponent)
     }
     #[inline(always)]
-    fn search<W: Weights<Self>>(self, table: W, bins: usize, stride: usize, offset: usize) -> usize {
-        bisect(bins, |k| self >= table.at(stride * k + offset, self))
+    fn search<const STRIDE: usize, W: Weights<Self>>(
+        self,
+        table: W,
+        bins: usize,
+        column: usize,
+    ) -> usize {
+        table.bisect::<STRIDE>(bins, column, self, |number| self >= number)
     }
     #[inline(always)]
     fn gather<const N: usize, W: Weights<Self>>(
@@ -570,8 +615,17 @@ mod tests {
     #[test]
     fn bisection_finds_the_bin_of_every_knot_and_clamps_at_both_ends() {
         let knots = [-1.0_f32, 0.0, 0.5, 2.0];
-        for (x, bin) in [(-9.0, 0), (-1.0, 0), (-0.1, 0), (0.0, 1), (0.5, 2), (2.0, 2), (9.0, 2), (f32::NAN, 0)] {
-            assert_eq!(f32::search(x, &knots[..], 3, 1, 0), bin, "x = {x}");
+        for (x, bin) in [
+            (-9.0_f32, 0),
+            (-1.0, 0),
+            (-0.1, 0),
+            (0.0, 1),
+            (0.5, 2),
+            (2.0, 2),
+            (9.0, 2),
+            (f32::NAN, 0),
+        ] {
+            assert_eq!(x.search::<1, _>(&knots[..], 3, 0), bin, "x = {x}");
         }
     }
 

@@ -129,27 +129,42 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Truncated { expected, found } => {
-                write!(f, "the model has {found} bytes, its header says {expected}: it was cut short")
+                write!(f, "the model has {found} bytes instead of {expected}: it was cut short")
             }
             Self::TrailingBytes { expected, found } => {
-                write!(f, "the model has {found} bytes, its header says {expected}: bytes were added")
+                write!(f, "the model has {found} bytes instead of {expected}: bytes were added")
             }
             Self::Magic => write!(f, "not a fluxlet model: it does not begin with \"FLXM\""),
             Self::Version { found } => {
-                write!(f, "the model has format version {found}, this reader knows version {VERSION}")
+                write!(
+                    f,
+                    "the model has format version {found}, this reader knows version {VERSION}"
+                )
             }
-            Self::Checksum => write!(f, "the model is damaged: its checksum does not fit its bytes"),
-            Self::Dim { found } => write!(f, "the model has {found} dimensions, 1 to {MAX_DIM} are possible"),
+            Self::Checksum => {
+                write!(f, "the model is damaged: its checksum does not fit its bytes")
+            }
+            Self::Dim { found } => {
+                write!(f, "the model has {found} dimensions, 1 to {MAX_DIM} are possible")
+            }
             Self::Context { found } => {
                 write!(f, "the model wants {found} context variables, this reader knows none")
             }
             Self::UnknownLayer { layer, code } => {
-                write!(f, "layer {layer} has the unknown code {code:#04x}: a newer version wrote this model")
+                write!(
+                    f,
+                    "layer {layer} has the unknown code {code:#04x}: a newer version wrote this model"
+                )
             }
             Self::Shape { layer } => write!(f, "layer {layer} has an impossible shape"),
-            Self::Weights { layer } => write!(f, "layer {layer} has weights that no such layer can have"),
+            Self::Weights { layer } => {
+                write!(f, "layer {layer} has weights that no such layer can have")
+            }
             Self::Sizes { input, scratch } => {
-                write!(f, "the model wants inputs of {input} numbers and {scratch} of scratch space")
+                write!(
+                    f,
+                    "the model wants inputs of {input} numbers and {scratch} of scratch space"
+                )
             }
             Self::Section { tag } => {
                 write!(f, "section \"{}\" is damaged", tag.escape_ascii())
@@ -198,7 +213,8 @@ pub(crate) fn u32_at(bytes: &[u8], at: Range<usize>) -> u32 {
 /// CRC-32 (ISO-HDLC, that of zip and Ethernet) of all bytes but the checksum's own.
 fn checksum(bytes: &[u8]) -> u32 {
     // Without a table: 1 kB of flash is worth more than the milliseconds at start-up.
-    const CRC: crc::Crc<u32, crc::NoTable> = crc::Crc::<u32, crc::NoTable>::new(&crc::CRC_32_ISO_HDLC);
+    const CRC: crc::Crc<u32, crc::NoTable> =
+        crc::Crc::<u32, crc::NoTable>::new(&crc::CRC_32_ISO_HDLC);
     let mut digest = CRC.digest();
     digest.update(bytes.get(..field::CHECKSUM.start).unwrap_or(&[]));
     digest.update(bytes.get(field::CHECKSUM.end..).unwrap_or(&[]));

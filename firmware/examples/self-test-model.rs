@@ -19,11 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state as i32 >> 8) as f32 / 8_388_608.0
     };
-    let shape = |arg, option| Shape {
-        dim: DIM,
-        arg,
-        option,
-    };
+    let shape = |arg, option| Shape { dim: DIM, arg, option };
     let layers = [
         (Layer::Affine, shape(0, 0)),
         (Layer::Householder, shape(3, 0)),
@@ -52,13 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let provenance: &[u8] = b"pseudo-random weights for the firmware's self-test";
     let sections = [(tag::PROVENANCE, provenance)];
-    let parts = Parts {
-        dim: DIM,
-        layers: &layers,
-        base,
-        weights: &weights,
-        sections: &sections,
-    };
+    let parts = Parts { dim: DIM, layers: &layers, base, weights: &weights, sections: &sections };
     let mut bytes = vec![0; parts.byte_len()];
     parts.write(&mut bytes);
     fluxlet::Model::new_checked(&bytes)?;

@@ -1,9 +1,6 @@
 //! What cannot go on ends the program with an exit code of its own.
 
-#![expect(
-    unsafe_code,
-    reason = "a fault handler is unsafe: the machine may be in any state"
-)]
+#![expect(unsafe_code, reason = "a fault handler is unsafe: the machine may be in any state")]
 
 use core::panic::PanicInfo;
 use cortex_m_rt::{ExceptionFrame, exception};

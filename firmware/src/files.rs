@@ -53,12 +53,7 @@ pub(crate) struct RowReader {
 
 impl RowReader {
     pub(crate) fn open(path: &CStr) -> io::Result<Self> {
-        Ok(Self {
-            file: File::open(path)?,
-            buffer: [0; READ_BYTES],
-            filled: 0,
-            used: 0,
-        })
+        Ok(Self { file: File::open(path)?, buffer: [0; READ_BYTES], filled: 0, used: 0 })
     }
 
     /// Fills `row`; false at the end of the file.
@@ -96,11 +91,7 @@ impl RowReader {
     fn refill(&mut self) -> io::Result<()> {
         self.filled = 0;
         self.used = 0;
-        while let Some(room) = self
-            .buffer
-            .get_mut(self.filled..)
-            .filter(|room| !room.is_empty())
-        {
+        while let Some(room) = self.buffer.get_mut(self.filled..).filter(|room| !room.is_empty()) {
             match self.file.read(room)? {
                 0 => break,
                 read => self.filled += read,
@@ -119,22 +110,14 @@ pub(crate) struct ScoreWriter {
 
 impl ScoreWriter {
     pub(crate) fn create(path: &CStr) -> io::Result<Self> {
-        Ok(Self {
-            file: File::create(path)?,
-            buffer: [0; WRITE_BYTES],
-            filled: 0,
-        })
+        Ok(Self { file: File::create(path)?, buffer: [0; WRITE_BYTES], filled: 0 })
     }
 
     pub(crate) fn push(&mut self, bits: u32) -> io::Result<()> {
         if self.filled == WRITE_BYTES {
             self.flush()?;
         }
-        if let Some(room) = self
-            .buffer
-            .get_mut(self.filled..)
-            .and_then(|r| r.first_chunk_mut())
-        {
+        if let Some(room) = self.buffer.get_mut(self.filled..).and_then(|r| r.first_chunk_mut()) {
             *room = bits.to_le_bytes();
             self.filled += 4;
         }

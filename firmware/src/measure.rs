@@ -18,10 +18,7 @@ pub(crate) fn log_prob(model: &Model<'_>, row: &[f32], work: &mut [f32]) -> f32 
 
 // The bodies differ, or the compiler would merge them into one address. The assembly may touch
 // memory as far as the compiler knows, which keeps the score's loads and stores between the marks.
-#[expect(
-    unsafe_code,
-    reason = "an exported name and an instruction without effect"
-)]
+#[expect(unsafe_code, reason = "an exported name and an instruction without effect")]
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn fluxlet_measure_begin() {
@@ -29,10 +26,7 @@ extern "C" fn fluxlet_measure_begin() {
     unsafe { asm!("nop") }
 }
 
-#[expect(
-    unsafe_code,
-    reason = "an exported name and instructions without effect"
-)]
+#[expect(unsafe_code, reason = "an exported name and instructions without effect")]
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn fluxlet_measure_end() {

@@ -63,14 +63,8 @@ mod tests {
         let digest = run(&mut row, |row| fluxlet::log_prob(&model, row, &mut work));
 
         let expected = format!("digest {digest:016x}");
-        for printed in [
-            include_str!("bin/qemu-m4f.out"),
-            include_str!("bin/qemu-m0.out"),
-        ] {
-            assert!(
-                printed.lines().any(|line| line == expected),
-                "{expected} not in:\n{printed}"
-            );
+        for printed in [include_str!("bin/qemu-m4f.out"), include_str!("bin/qemu-m0.out")] {
+            assert!(printed.lines().any(|line| line == expected), "{expected} not in:\n{printed}");
         }
     }
 

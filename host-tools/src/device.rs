@@ -164,7 +164,8 @@ impl Scorer {
 
     fn symbol(&self, name: &str) -> anyhow::Result<u64> {
         let elf = object::File::parse(&*self.elf)?;
-        let symbol = elf.symbol_by_name(name).with_context(|| format!("find {name} in the image"))?;
+        let symbol =
+            elf.symbol_by_name(name).with_context(|| format!("find {name} in the image"))?;
         // The lowest bit says Thumb, not where.
         Ok(symbol.address() & !1)
     }
@@ -181,7 +182,8 @@ impl Scorer {
         let arguments = "enable=on,target=native,arg=scorer,arg=rows.bin,arg=scores.bin";
         command.args(["-semihosting-config", arguments]);
         if count {
-            let plugin = self.plugin.as_deref().context("count instructions: no plugin was built")?;
+            let plugin =
+                self.plugin.as_deref().context("count instructions: no plugin was built")?;
             let start = self.symbol("fluxlet_measure_begin")?;
             let stop = self.symbol("fluxlet_measure_end")?;
             let plugin = plugin.display();

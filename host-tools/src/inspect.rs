@@ -91,7 +91,10 @@ impl Inspection {
             input_len: model.input_len(),
             front_end: model.front_end().map(|front_end| {
                 let w = front_end.window();
-                format!("windows of {} readings, {} channels, {} bands", w.window, w.channels, w.bands)
+                format!(
+                    "windows of {} readings, {} channels, {} bands",
+                    w.window, w.channels, w.bands
+                )
             }),
             parameters: layers.iter().map(|line| line.parameters).sum(),
             multiply_adds: layers.iter().map(|line| line.multiply_adds).sum(),
@@ -112,12 +115,23 @@ impl fmt::Display for Inspection {
         }
         let width = self.layers.iter().map(|line| line.shape.chars().count()).max().unwrap_or(0);
         let head = ["layer", "shape", "parameters", "bytes", "multiply-adds"];
-        writeln!(f, "{:<18} {:<width$} {:>10} {:>8} {:>14}", head[0], head[1], head[2], head[3], head[4])?;
+        writeln!(
+            f,
+            "{:<18} {:<width$} {:>10} {:>8} {:>14}",
+            head[0], head[1], head[2], head[3], head[4]
+        )?;
         for Line { kind, shape, parameters, bytes, multiply_adds } in &self.layers {
-            writeln!(f, "{kind:<18} {shape:<width$} {parameters:>10} {bytes:>8} {multiply_adds:>14}")?;
+            writeln!(
+                f,
+                "{kind:<18} {shape:<width$} {parameters:>10} {bytes:>8} {multiply_adds:>14}"
+            )?;
         }
         let bytes: usize = self.layers.iter().map(|line| line.bytes).sum();
-        writeln!(f, "{:<18} {:<width$} {:>10} {bytes:>8} {:>14}\n", "total", "", self.parameters, self.multiply_adds)?;
+        writeln!(
+            f,
+            "{:<18} {:<width$} {:>10} {bytes:>8} {:>14}\n",
+            "total", "", self.parameters, self.multiply_adds
+        )?;
         writeln!(f, "flash  {} bytes, the whole model file", self.flash_bytes)?;
         writeln!(f, "stack  {} bytes of buffers: the input and the work space", self.stack_bytes)?;
         match self.calibration_rows {

@@ -50,27 +50,20 @@ struct Group {
 /// The rows in groups of equal score, the highest score first.
 fn descending(scores: &[f32], anomalies: &[bool]) -> Vec<Group> {
     assert_eq!(scores.len(), anomalies.len(), "one label a score");
-    let mut rows: Vec<(f32, bool)> = scores
-        .iter()
-        .copied()
-        .zip(anomalies.iter().copied())
-        .collect();
+    let mut rows: Vec<(f32, bool)> =
+        scores.iter().copied().zip(anomalies.iter().copied()).collect();
     rows.sort_unstable_by(|a, b| compare(b.0, a.0));
     let same = |a: &(f32, bool), b: &(f32, bool)| compare(a.0, b.0) == Ordering::Equal;
     let count = |rows: &[(f32, bool)]| {
         let anomalies = rows.iter().filter(|row| row.1).count();
-        Group {
-            anomalies: anomalies as u128,
-            normal: (rows.len() - anomalies) as u128,
-        }
+        Group { anomalies: anomalies as u128, normal: (rows.len() - anomalies) as u128 }
     };
     rows.chunk_by(same).map(count).collect()
 }
 
 /// Orders numbers with NaN above all. Not `total_cmp`: that parts -0 from 0 and NaN from NaN.
 fn compare(a: f32, b: f32) -> Ordering {
-    a.partial_cmp(&b)
-        .unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
+    a.partial_cmp(&b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()))
 }
 
 #[cfg(test)]
@@ -87,10 +80,7 @@ mod tests {
     fn a_perfect_and_a_reversed_ranking_have_areas_one_and_zero() {
         assert_eq!(auroc(&[1.0, 2.0, 3.0, 4.0], &labels("0011")), Some(1.0));
         assert_eq!(auroc(&[4.0, 3.0, 2.0, 1.0], &labels("0011")), Some(0.0));
-        assert_eq!(
-            average_precision(&[1.0, 2.0, 3.0, 4.0], &labels("0011")),
-            Some(1.0)
-        );
+        assert_eq!(average_precision(&[1.0, 2.0, 3.0, 4.0], &labels("0011")), Some(1.0));
         // Found at ranks 3 and 4: (1/3 + 2/4) / 2.
         let reversed = average_precision(&[4.0, 3.0, 2.0, 1.0], &labels("0011")).unwrap();
         assert!((reversed - 5.0 / 12.0).abs() < 1e-15);
@@ -108,14 +98,8 @@ mod tests {
     fn nan_ranks_above_infinity() {
         assert_eq!(auroc(&[f32::INFINITY, NAN, 0.0], &labels("010")), Some(1.0));
         assert_eq!(auroc(&[NAN, -NAN], &labels("01")), Some(0.5));
-        assert_eq!(
-            average_precision(&[f32::INFINITY, NAN], &labels("01")),
-            Some(1.0)
-        );
-        assert_eq!(
-            average_precision(&[f32::INFINITY, NAN], &labels("10")),
-            Some(0.5)
-        );
+        assert_eq!(average_precision(&[f32::INFINITY, NAN], &labels("01")), Some(1.0));
+        assert_eq!(average_precision(&[f32::INFINITY, NAN], &labels("10")), Some(0.5));
     }
 
     #[test]
@@ -141,19 +125,13 @@ mod tests {
             assert!((auroc(scores, labels).unwrap() - area).abs() < 1e-14);
             assert!((average_precision(scores, labels).unwrap() - precision).abs() < 1e-14);
         };
-        check(
-            &[0.1, 0.4, 0.35, 0.8],
-            &labels("0011"),
-            0.75,
-            0.8333333333333333,
-        );
+        check(&[0.1, 0.4, 0.35, 0.8], &labels("0011"), 0.75, 0.8333333333333333);
         let scores = [1.0, 3.0, 3.0, 2.0, 5.0, 5.0, 5.0, 4.0, 0.0, 2.0];
         check(&scores, &labels("0110101001"), 0.7, 0.6583333333333332);
         // i = numpy.arange(1000); scores = numpy.round(i * 7919 % 1009 / 8), with many ties and
         // halves to even; labels = i * 31 % 97 < 9.
-        let scores: Vec<f32> = (0..1000)
-            .map(|i| ((i * 7919 % 1009) as f32 / 8.0).round_ties_even())
-            .collect();
+        let scores: Vec<f32> =
+            (0..1000).map(|i| ((i * 7919 % 1009) as f32 / 8.0).round_ties_even()).collect();
         let labels: Vec<bool> = (0..1000).map(|i| i * 31 % 97 < 9).collect();
         check(&scores, &labels, 0.5063129067823737, 0.10343031728910616);
     }

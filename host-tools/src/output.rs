@@ -10,10 +10,7 @@ use npyz::WriterBuilder;
 /// Why nothing was written; a fragment that reads after "failed to".
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-#[expect(
-    missing_docs,
-    reason = "the text of a variant says what its fields are"
-)]
+#[expect(missing_docs, reason = "the text of a variant says what its fields are")]
 pub enum Error {
     /// The file can't be made, or its contents can't be.
     #[error("write {path}")]
@@ -37,10 +34,7 @@ pub fn write_atomically(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> Result<(), Error> {
-    replace(path, write).map_err(|source| Error::File {
-        path: path.into(),
-        source,
-    })
+    replace(path, write).map_err(|source| Error::File { path: path.into(), source })
 }
 
 fn replace(
@@ -57,9 +51,7 @@ fn replace(
         return buffer.flush();
     }
 
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty());
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut builder = tempfile::Builder::new();
     builder.prefix(".fluxlet-");
     #[cfg(unix)]
@@ -68,7 +60,9 @@ fn replace(
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
-    let temporary = builder.tempfile_in(folder.unwrap_or(Path::new(".")))?;
+    // The kind alone: the rest of the error is the temporary file's name, which tells nothing.
+    let folder = folder.unwrap_or(Path::new("."));
+    let temporary = builder.tempfile_in(folder).map_err(|error| io::Error::from(error.kind()))?;
     let mut buffer = BufWriter::new(temporary.as_file().try_clone()?);
     write(&mut buffer)?;
     buffer.flush()?;
@@ -151,11 +145,7 @@ fn until_closed(result: io::Result<()>) -> io::Result<()> {
 ///
 /// If `values` doesn't have rows * width numbers.
 pub fn save_npy(path: &Path, rows: usize, width: usize, values: &[f32]) -> Result<(), Error> {
-    assert_eq!(
-        values.len(),
-        rows * width,
-        "the array's shape is [{rows}, {width}]"
-    );
+    assert_eq!(values.len(), rows * width, "the array's shape is [{rows}, {width}]");
     write_atomically(path, |file| {
         let options = npyz::WriteOptions::new().default_dtype();
         let shape = [rows as u64, width as u64];
@@ -196,10 +186,7 @@ mod tests {
         })
         .unwrap_err();
         assert_eq!(error.to_string(), format!("write {}", path.display()));
-        assert_eq!(
-            std::error::Error::source(&error).unwrap().to_string(),
-            "out of ink"
-        );
+        assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "out of ink");
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(entries(folder.path()), 1);
     }
@@ -226,10 +213,7 @@ mod tests {
         write_atomically(&link, |file| file.write_all(b"new")).unwrap();
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
         assert_eq!(fs::read_to_string(&target).unwrap(), "new");
-        assert_eq!(
-            fs::metadata(&target).unwrap().permissions().mode() & 0o777,
-            0o640
-        );
+        assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o777, 0o640);
 
         let null = Path::new("/dev/null");
         write_atomically(null, |file| file.write_all(b"gone")).unwrap();
@@ -256,12 +240,7 @@ mod tests {
         save_csv(Some(&path), &["a, b", "c"], rows).unwrap();
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text, "\"a, b\",c\n1.5,NaN\n-0.001,inf\n");
-        save_csv(
-            Some(&path),
-            &["row", "alarm"],
-            [["3".to_string(), "yes".into()]],
-        )
-        .unwrap();
+        save_csv(Some(&path), &["row", "alarm"], [["3".to_string(), "yes".into()]]).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), "row,alarm\n3,yes\n");
     }
 
@@ -294,10 +273,7 @@ mod tests {
         let array = npyz::NpyFile::new(&bytes[..]).unwrap();
         assert_eq!(array.shape(), [2, 3]);
         assert_eq!(array.dtype().descr(), "'<f4'");
-        assert_eq!(
-            array.into_vec::<f32>().unwrap(),
-            [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
-        );
+        assert_eq!(array.into_vec::<f32>().unwrap(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
     }
 
     #[test]

@@ -41,13 +41,18 @@ pub fn training(report: &Report) {
     }
     anstream::println!(
         "trained on {} rows, {} held out; best of {} epochs is {}",
-        report.train_rows, report.held_out_rows, report.epochs, report.best_epoch
+        report.train_rows,
+        report.held_out_rows,
+        report.epochs,
+        report.best_epoch
     );
     anstream::println!("validation NLL {:.4} nats", report.validation_nll);
     if report.anomalies > 0 {
         anstream::println!(
             "{} anomalies against the held-out rows: AUROC {}, AUPR {}",
-            report.anomalies, number(report.auroc), number(report.aupr)
+            report.anomalies,
+            number(report.auroc),
+            number(report.aupr)
         );
     }
     anstream::println!("{} parameters, {} bytes packed", report.parameters, report.model_bytes);

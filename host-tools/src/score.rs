@@ -7,9 +7,6 @@ use rayon::prelude::*;
 pub fn score(model: &Model, inputs: &[f32]) -> Vec<Reading> {
     inputs
         .par_chunks_exact(model.input_len())
-        .map_init(
-            || vec![0.0; model.work_len()],
-            |work, input| fluxlet::read(model, input, work),
-        )
+        .map_init(|| vec![0.0; model.work_len()], |work, input| fluxlet::read(model, input, work))
         .collect()
 }

@@ -89,7 +89,8 @@ impl Stack {
 
     /// The packed model of these weights.
     pub fn pack(&self, weights: &[f32], sections: &[([u8; 4], &[u8])]) -> Vec<u8> {
-        let parts = Parts { dim: self.dim, layers: &self.layers, base: self.base, weights, sections };
+        let parts =
+            Parts { dim: self.dim, layers: &self.layers, base: self.base, weights, sections };
         let mut bytes = vec![0; parts.byte_len()];
         parts.write(&mut bytes);
         bytes

@@ -208,19 +208,20 @@ impl Bijection for RationalLinear {
             R::scatter([dlambda], dlambdas, bin.k, bins, 1);
 
             let (outer, outer_dl) = (R::select(inside, zero, *dz), R::select(inside, zero, dladj));
-            *dz = dx + match Tails::of(shape) {
-                Tails::Identity => outer,
-                Tails::Linear => {
-                    // z = y + root² (x − from) beyond the end knot (from, y).
-                    let above = x.ge(bin.x1);
-                    let [from, _, root] = bin.end(above);
-                    let slope = root * root;
-                    let droot = two * root * (outer * (x - from) + outer_dl / slope);
-                    let knot = [-(outer * slope), outer, droot];
-                    knots::scatter_end(above, knot, dknots, bin.k, bins);
-                    outer * slope
-                }
-            };
+            *dz = dx
+                + match Tails::of(shape) {
+                    Tails::Identity => outer,
+                    Tails::Linear => {
+                        // z = y + root² (x − from) beyond the end knot (from, y).
+                        let above = x.ge(bin.x1);
+                        let [from, _, root] = bin.end(above);
+                        let slope = root * root;
+                        let droot = two * root * (outer * (x - from) + outer_dl / slope);
+                        let knot = [-(outer * slope), outer, droot];
+                        knots::scatter_end(above, knot, dknots, bin.k, bins);
+                        outer * slope
+                    }
+                };
         }
     }
 

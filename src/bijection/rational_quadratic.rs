@@ -5,13 +5,16 @@
 //! increase, slopes are positive. θ per dimension: width logits \[K\], height logits \[K\], inner slopes \[K − 1\];
 //! D·(3K − 1) parameters. Outside the knots the [`Tails`].
 //!
-//! Inside a bin of width w, height h, δ = h/w, with ξ = (x − x₀)/w, φ = ξ(1 − ξ), S = d₀ + d₁ − 2δ:
-//! α = δξ² + d₀φ, β = δ + Sφ, γ = d₁ξ² + 2δφ + d₀(1 − ξ)²,
+//! Inside a bin of width w, height h, δ = h/w, with ξ = (x − x₀)/w and η = 1 − ξ:
+//! p = d₀ η + δ ξ, q = δ η + d₁ ξ,
+//! α = ξ p, β = ξ p + η q, γ = η p + ξ q,
 //! z = y₀ + h α/β, dz/dx = δ²γ/β².
-//! β and γ are positive: β = δ(1 − 2φ) + (d₀ + d₁)φ with φ ≤ ¼.
+//! These are the paper's α, β and γ, written so that every term is positive and nothing cancels.
 //!
 //! Gradient, from dz and dladj, by the chain rule through ξ, δ, d₀, d₁ and h; each line of
 //! [`RationalQuadratic::backward`] is one partial derivative.
+
+use core::hint::cold_path;
 
 use super::knots::{self, Bin, MAX_BINS, SLOPE, Tails, X, Y};
 use super::{Bijection, Shape};
@@ -20,13 +23,11 @@ use crate::math::{LogProduct, Packed, Real, Weights};
 /// K bins of rational-quadratic functions; see the source file's head for formula and gradient.
 pub struct RationalQuadratic;
 
-/// α, β, γ, S and φ of the head, at ξ.
+/// The head's letters at ξ.
 struct Terms<R> {
     xi: R,
-    rest: R,
-    phi: R,
+    eta: R,
     delta: R,
-    s: R,
     alpha: R,
     beta: R,
     gamma: R,
@@ -35,21 +36,11 @@ struct Terms<R> {
 impl<R: Real> Terms<R> {
     #[inline(always)]
     fn new(bin: &Bin<R>, xi: R, delta: R) -> Self {
-        let rest = xi.lift(1.0) - xi;
-        let phi = xi * rest;
-        let two = xi.lift(2.0) * delta;
-        let s = bin.d0 + bin.d1 - two;
-        let square = xi * xi;
-        Self {
-            xi,
-            rest,
-            phi,
-            delta,
-            s,
-            alpha: delta * square + bin.d0 * phi,
-            beta: delta + s * phi,
-            gamma: bin.d1 * square + two * phi + bin.d0 * (rest * rest),
-        }
+        let eta = xi.lift(1.0) - xi;
+        let p = bin.d0 * eta + delta * xi;
+        let q = delta * eta + bin.d1 * xi;
+        let alpha = xi * p;
+        Self { xi, eta, delta, alpha, beta: alpha + eta * q, gamma: eta * p + xi * q }
     }
 }
 
@@ -77,7 +68,6 @@ impl Bijection for RationalQuadratic {
         let mut slopes = LogProduct::new(x[0]);
         for (x, knots) in x.iter_mut().zip(w.rows(stride)) {
             let bin = Bin::find(*x, X, knots, bins);
-            let inside = bin.holds_x(*x);
             let per_width = x.lift(1.0) / (bin.x1 - bin.x0);
             let height = bin.y1 - bin.y0;
             let u = Terms::new(&bin, (*x - bin.x0) * per_width, height * per_width);
@@ -86,7 +76,9 @@ impl Bijection for RationalQuadratic {
             // The sum may round to just above the bin; a tail or the next bin begins there.
             let mut z = (bin.y0 + height * u.alpha * per_beta).min(bin.y1);
             let mut slope = ratio * ratio * u.gamma;
-            if !R::all(inside) {
+            if !(R::all(x.ge(bin.x0)) && R::all(bin.x1.ge(*x))) {
+                cold_path();
+                let inside = bin.holds_x(*x);
                 let (outer, outer_slope) = match Tails::of(shape) {
                     Tails::Identity => (*x, x.lift(1.0)),
                     Tails::Linear => {
@@ -174,18 +166,19 @@ impl Bijection for RationalQuadratic {
             // z = y₀ + h α/β; ladj = 2 ln δ + ln γ − 2 ln β.
             let g = dy * height * per_beta * per_beta;
             let ratio = delta * per_beta;
+            // S and φ of the paper: β = δ + Sφ.
+            let (s, phi) = (bin.d0 + bin.d1 - two * delta, u.xi * u.eta);
             let turn = one - two * u.xi;
             let dxi = dy * width * ratio * ratio * u.gamma
                 + dl * two
-                    * ((bin.d1 * u.xi + delta * turn - bin.d0 * u.rest) * per_gamma
-                        - u.s * turn * per_beta);
-            let bend = one - two * u.phi;
+                    * ((bin.d1 * u.xi + delta * turn - bin.d0 * u.eta) * per_gamma
+                        - s * turn * per_beta);
+            let bend = one - two * phi;
             let ddelta = g * (u.xi * u.xi * u.beta - u.alpha * bend)
-                + dl * two * (one / delta + u.phi * per_gamma - bend * per_beta);
-            let dd0 = g * u.phi * (u.beta - u.alpha)
-                + dl * (u.rest * u.rest * per_gamma - two * u.phi * per_beta);
-            let dd1 = dl * (u.xi * u.xi * per_gamma - two * u.phi * per_beta)
-                - g * u.alpha * u.phi;
+                + dl * two * (one / delta + phi * per_gamma - bend * per_beta);
+            let dd0 = g * phi * (u.beta - u.alpha)
+                + dl * (u.eta * u.eta * per_gamma - two * phi * per_beta);
+            let dd1 = dl * (u.xi * u.xi * per_gamma - two * phi * per_beta) - g * u.alpha * phi;
             let dheight = dy * u.alpha * per_beta + ddelta * per_width;
             let dwidth = -(ddelta * delta + dxi * u.xi) * per_width;
             let dx = dxi * per_width;
@@ -193,18 +186,19 @@ impl Bijection for RationalQuadratic {
             let (dx0, dy0) = (-dx - dwidth, dy - dheight);
             R::scatter([dx0, dy0, dd0, dwidth, dheight, dd1], dw, bin.k, bins, 3);
             let (outer, outer_dl) = (R::select(inside, zero, *dz), R::select(inside, zero, dladj));
-            *dz = dx + match Tails::of(shape) {
-                Tails::Identity => outer,
-                Tails::Linear => {
-                    // z = y + slope (x − from) beyond the end knot (from, y).
-                    let above = x.ge(bin.x1);
-                    let [from, _, slope] = bin.end(above);
-                    let dslope = outer * (x - from) + outer_dl / slope;
-                    let knot = [-(outer * slope), outer, dslope];
-                    knots::scatter_end(above, knot, dw, bin.k, bins);
-                    outer * slope
-                }
-            };
+            *dz = dx
+                + match Tails::of(shape) {
+                    Tails::Identity => outer,
+                    Tails::Linear => {
+                        // z = y + slope (x − from) beyond the end knot (from, y).
+                        let above = x.ge(bin.x1);
+                        let [from, _, slope] = bin.end(above);
+                        let dslope = outer * (x - from) + outer_dl / slope;
+                        let knot = [-(outer * slope), outer, dslope];
+                        knots::scatter_end(above, knot, dw, bin.k, bins);
+                        outer * slope
+                    }
+                };
         }
     }
 

@@ -114,9 +114,14 @@ impl Real for Dual {
     fn exponent_value(self, exponent: i32) -> Self {
         Self::constant(f64::from(exponent))
     }
-    fn search<W: Weights<Self>>(self, table: W, bins: usize, stride: usize, offset: usize) -> usize {
+    fn search<const STRIDE: usize, W: Weights<Self>>(
+        self,
+        table: W,
+        bins: usize,
+        column: usize,
+    ) -> usize {
         // From the definition, not by bisection, so that one checks the other.
-        let reached = |k: &usize| self.v >= table.at(stride * k + offset, self).v;
+        let reached = |k: &usize| self.v >= table.at(STRIDE * k + column, self).v;
         (0..bins).rev().find(reached).unwrap_or(0)
     }
     fn gather<const N: usize, W: Weights<Self>>(

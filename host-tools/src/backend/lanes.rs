@@ -170,10 +170,15 @@ impl<S: Simd> Real for Lanes<S> {
     }
 
     #[inline(always)]
-    fn search<W: Weights<Self>>(self, table: W, bins: usize, stride: usize, offset: usize) -> Self {
+    fn search<const STRIDE: usize, W: Weights<Self>>(
+        self,
+        table: W,
+        bins: usize,
+        column: usize,
+    ) -> Self {
         let (zero, one) = (self.lift(0.0), self.lift(1.0));
         (1..bins).fold(zero, |index, k| {
-            let reached = self.ge(table.at(stride * k + offset, self));
+            let reached = self.ge(table.at(STRIDE * k + column, self));
             index + Self::select(reached, one, zero)
         })
     }

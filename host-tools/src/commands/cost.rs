@@ -70,10 +70,19 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         anstream::println!("{}", serde_json::to_string_pretty(&rows)?);
         return Ok(ExitCode::SUCCESS);
     }
-    anstream::println!("| core | code, bytes | model, bytes | stack, bytes | instructions a score | at most |");
+    anstream::println!(
+        "| core | code, bytes | model, bytes | stack, bytes | instructions a score | at most |"
+    );
     anstream::println!("|---|---:|---:|---:|---:|---:|");
     for row in rows {
-        let Row { target, code_bytes, model_bytes, stack_bytes, instructions_mean, instructions_max } = row;
+        let Row {
+            target,
+            code_bytes,
+            model_bytes,
+            stack_bytes,
+            instructions_mean,
+            instructions_max,
+        } = row;
         anstream::println!(
             "| {} | {code_bytes} | {model_bytes} | {stack_bytes} | {instructions_mean} | {instructions_max} |",
             target.name()
@@ -84,7 +93,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
 
 /// A rotation stack of four layers with random weights and a standard normal base.
 fn reference_model() -> Vec<u8> {
-    let config = FlowConfig { layers: 4, reflections: 4, bins: 12, components: 1, ..FlowConfig::default() };
+    let config =
+        FlowConfig { layers: 4, reflections: 4, bins: 12, components: 1, ..FlowConfig::default() };
     let stack = config.stack(16);
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let theta: Vec<f64> = (0..stack.theta_len()).map(|_| rng.random_range(-0.5..0.5)).collect();

@@ -47,7 +47,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let model = super::model(&bytes);
     anstream::print!("{}", Inspection::new(&model));
 
-    say("3", "Score", "the fan later, and with a coin taped to a blade, seconds that it has never felt");
+    say(
+        "3",
+        "Score",
+        "the fan later, and with a coin taped to a blade, seconds that it has never felt",
+    );
     let dataset = super::read_inputs(&model, &test_file, &columns)?;
     let readings = crate::score::score(&model, &dataset.table.values);
     let evaluation = eval::evaluate(&dataset, &readings);

@@ -48,7 +48,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         out => {
             let named = model.names().filter(|_| model.front_end().is_none());
             let names: Vec<String> = named.into_iter().flatten().map(str::to_string).collect();
-            let names = if names.len() == dim { names } else { (1..=dim).map(|i| format!("c{i}")).collect() };
+            let names = if names.len() == dim {
+                names
+            } else {
+                (1..=dim).map(|i| format!("c{i}")).collect()
+            };
             output::save_csv(out.as_deref(), &names, (0..args.rows).map(|_| draw()))?;
         }
     }

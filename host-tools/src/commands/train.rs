@@ -86,8 +86,8 @@ impl Args {
         let mut config = match &self.config {
             None => Config::default(),
             Some(path) => {
-                let text = fs::read_to_string(path)
-                    .with_context(|| format!("read {}", path.display()))?;
+                let text =
+                    fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
                 parse(&text).map_err(|said| anyhow!("read {}: {said}", path.display()))?
             }
         };
@@ -184,7 +184,8 @@ pub(super) fn train_to(
     threads: Option<usize>,
 ) -> anyhow::Result<Outcome> {
     ensure!(threads != Some(0), "train: --threads must be at least 1");
-    let columns = Columns { label: config.data.label.as_deref(), exclude: &config.data.exclude, inputs: &[] };
+    let columns =
+        Columns { label: config.data.label.as_deref(), exclude: &config.data.exclude, inputs: &[] };
     let dataset = data::read(path, &columns)?;
     check_varied(&dataset, path)?;
     check_writable(out)?;

@@ -90,7 +90,9 @@ pub(super) fn compare(
         anyhow::ensure!(
             scores.bits.len() == expected.len(),
             "verify on {}: it scored {} of {} rows",
-            target.name(), scores.bits.len(), expected.len()
+            target.name(),
+            scores.bits.len(),
+            expected.len()
         );
         let same: Vec<bool> = scores
             .bits

@@ -56,16 +56,10 @@ pub(super) fn select(path: &Path, all: &[String], want: &Columns) -> Result<Sele
     if let Some(label) = want.label {
         roles[position(path, all, label)?] = Role::Label;
     }
-    let data = all
-        .iter()
-        .zip(&roles)
-        .filter(|(_, role)| **role == Role::Data);
+    let data = all.iter().zip(&roles).filter(|(_, role)| **role == Role::Data);
     let names: Vec<String> = data.map(|(name, _)| name.clone()).collect();
     if names.is_empty() {
-        return Err(Error::NoColumns {
-            path: path.into(),
-            columns: list(all),
-        });
+        return Err(Error::NoColumns { path: path.into(), columns: list(all) });
     }
     Ok(Selection { roles, names })
 }
@@ -95,19 +89,11 @@ fn has_inputs(path: &Path, all: &[String], inputs: &[String]) -> Result<bool, Er
 
 /// Index of the column that `wanted` addresses.
 fn position(path: &Path, all: &[String], wanted: &str) -> Result<usize, Error> {
-    let mut named = all
-        .iter()
-        .enumerate()
-        .filter(|(_, name)| *name == wanted)
-        .map(|(j, _)| j);
+    let mut named = all.iter().enumerate().filter(|(_, name)| *name == wanted).map(|(j, _)| j);
     if let Some(first) = named.next() {
         let count = 1 + named.count();
         if count > 1 {
-            return Err(Error::AmbiguousColumn {
-                path: path.into(),
-                column: wanted.into(),
-                count,
-            });
+            return Err(Error::AmbiguousColumn { path: path.into(), column: wanted.into(), count });
         }
         return Ok(first);
     }
@@ -148,10 +134,7 @@ mod tests {
         select(
             Path::new("x"),
             &names(all),
-            &Columns {
-                label,
-                exclude: &exclude, ..Columns::default()
-            },
+            &Columns { label, exclude: &exclude, ..Columns::default() },
         )
         .map(|selection| selection.roles)
         .map_err(|error| error.to_string())
@@ -160,23 +143,14 @@ mod tests {
     #[test]
     fn columns_are_addressed_by_name_then_by_number_from_one() {
         use Role::*;
-        assert_eq!(
-            roles(&["a", "b", "y"], Some("y"), &["1"]),
-            Ok(vec![Skip, Data, Label])
-        );
+        assert_eq!(roles(&["a", "b", "y"], Some("y"), &["1"]), Ok(vec![Skip, Data, Label]));
         // A header "3" wins over the third column.
-        assert_eq!(
-            roles(&["3", "b", "y"], Some("3"), &[]),
-            Ok(vec![Label, Data, Data])
-        );
+        assert_eq!(roles(&["3", "b", "y"], Some("3"), &[]), Ok(vec![Label, Data, Data]));
     }
 
     #[test]
     fn a_label_that_is_also_excluded_stays_the_label() {
-        assert_eq!(
-            roles(&["a", "y"], Some("y"), &["y"]),
-            Ok(vec![Role::Data, Role::Label])
-        );
+        assert_eq!(roles(&["a", "y"], Some("y"), &["y"]), Ok(vec![Role::Data, Role::Label]));
     }
 
     #[test]
@@ -228,11 +202,9 @@ mod tests {
     fn at_least_one_column_of_data_must_be_left() {
         assert_eq!(
             roles(&["a", "y"], Some("y"), &["a"]),
-            Err(
-                "read x: no column of data is left without the label and the excluded ones; \
+            Err("read x: no column of data is left without the label and the excluded ones; \
                  the columns are a, y"
-                    .into()
-            )
+                .into())
         );
     }
 

@@ -17,10 +17,7 @@ use super::{Columns, Dataset, Error, Table};
 /// Reads the whole file; see [`super::read`].
 pub(super) fn read(path: &Path, columns: &Columns) -> Result<Dataset, Error> {
     let bytes = fs::read(path).map_err(Error::io(path))?;
-    let text = Text {
-        path,
-        bytes: bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes),
-    };
+    let text = Text { path, bytes: bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes) };
     text.read(columns)
 }
 
@@ -35,24 +32,15 @@ impl Text<'_> {
         let mut records = self.records(self.delimiter());
         let mut record = ByteRecord::new();
         if !self.next(&mut records, &mut record)? {
-            return Err(Error::Empty {
-                path: self.path.into(),
-            });
+            return Err(Error::Empty { path: self.path.into() });
         }
         let expected = record.len();
         let has_header = !record.iter().all(is_value);
-        let all = if has_header {
-            self.header(&record)?
-        } else {
-            columns::numbered(expected)
-        };
+        let all = if has_header { self.header(&record)? } else { columns::numbered(expected) };
         let selection = columns::select(self.path, &all, columns)?;
         if has_header && !self.next(&mut records, &mut record)? {
             let columns = columns::list(&all);
-            return Err(Error::NoRows {
-                path: self.path.into(),
-                columns,
-            });
+            return Err(Error::NoRows { path: self.path.into(), columns });
         }
 
         let mut values = Vec::new();
@@ -63,11 +51,7 @@ impl Text<'_> {
                     path: self.path.into(),
                     line: self.line(&record),
                     found: record.len(),
-                    first: if has_header {
-                        "the header"
-                    } else {
-                        "the first line"
-                    },
+                    first: if has_header { "the header" } else { "the first line" },
                     expected,
                 });
             }
@@ -84,24 +68,13 @@ impl Text<'_> {
         }
         let labels = selection.has_label().then_some(labels);
         let width = selection.names.len();
-        Ok(Dataset {
-            table: Table {
-                names: selection.names,
-                width,
-                values,
-            },
-            labels,
-        })
+        Ok(Dataset { table: Table { names: selection.names, width, values }, labels })
     }
 
     fn records(&self, delimiter: u8) -> Reader<&[u8]> {
         // Flexible: the length of a record is checked here, with the line that the user sees.
         let mut builder = ReaderBuilder::new();
-        builder
-            .delimiter(delimiter)
-            .has_headers(false)
-            .flexible(true)
-            .from_reader(self.bytes)
+        builder.delimiter(delimiter).has_headers(false).flexible(true).from_reader(self.bytes)
     }
 
     /// Reads the next record that isn't blank; false at the end.
@@ -153,11 +126,7 @@ impl Text<'_> {
     fn header(&self, record: &ByteRecord) -> Result<Vec<String>, Error> {
         let name = |(j, cell)| {
             let name = self.utf8(record, cell)?.trim();
-            Ok(if name.is_empty() {
-                format!("c{}", j + 1)
-            } else {
-                name.into()
-            })
+            Ok(if name.is_empty() { format!("c{}", j + 1) } else { name.into() })
         };
         record.iter().enumerate().map(name).collect()
     }
@@ -187,11 +156,9 @@ impl Text<'_> {
     fn label(&self, record: &ByteRecord, j: usize, column: &str) -> Result<bool, Error> {
         let text = self.utf8(record, &record[j])?.trim();
         // f64: a tiny label may vanish in f32 and turn an anomaly into a normal row.
-        match boolean(text).or_else(|| {
-            number::<f64>(text)
-                .filter(|v| !v.is_nan())
-                .map(|v| v != 0.0)
-        }) {
+        match boolean(text)
+            .or_else(|| number::<f64>(text).filter(|v| !v.is_nan()).map(|v| v != 0.0))
+        {
             Some(label) => Ok(label),
             None => Err(Error::NotALabel {
                 path: self.path.into(),
@@ -203,21 +170,15 @@ impl Text<'_> {
     }
 
     fn utf8<'c>(&self, record: &ByteRecord, cell: &'c [u8]) -> Result<&'c str, Error> {
-        std::str::from_utf8(cell).map_err(|_| Error::NotUtf8 {
-            path: self.path.into(),
-            line: self.line(record),
-        })
+        std::str::from_utf8(cell)
+            .map_err(|_| Error::NotUtf8 { path: self.path.into(), line: self.line(record) })
     }
 
     /// First byte of the record. The reader's own position is before the blank lines it skips.
     fn start(&self, record: &ByteRecord) -> usize {
-        let start = record
-            .position()
-            .map_or(0, |position| position.byte() as usize);
+        let start = record.position().map_or(0, |position| position.byte() as usize);
         let start = start.min(self.bytes.len());
-        let skipped = self.bytes[start..]
-            .iter()
-            .take_while(|byte| matches!(byte, b'\r' | b'\n'));
+        let skipped = self.bytes[start..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
         start + skipped.count()
     }
 

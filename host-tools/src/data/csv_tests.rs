@@ -15,14 +15,8 @@ fn parse_with(
     let exclude: Vec<String> = exclude.iter().map(|name| name.to_string()).collect();
     let folder = Folder::new();
     let path = folder.file("x.csv", text.as_ref());
-    read(
-        &path,
-        &Columns {
-            label,
-            exclude: &exclude, ..Columns::default()
-        },
-    )
-    .map_err(|error| folder.plain(&error))
+    read(&path, &Columns { label, exclude: &exclude, ..Columns::default() })
+        .map_err(|error| folder.plain(&error))
 }
 
 fn table(text: impl AsRef<[u8]>) -> (Vec<String>, Vec<f32>) {
@@ -43,23 +37,16 @@ fn a_header_is_told_from_numbers() {
 
 #[test]
 fn the_delimiter_is_detected() {
-    for text in [
-        "a,b\n1,2\n",
-        "a;b\n1;2\n",
-        "a\tb\n1\t2\n",
-        "\"a,;\",b\n1,2\n",
-    ] {
+    for text in ["a,b\n1,2\n", "a;b\n1;2\n", "a\tb\n1\t2\n", "\"a,;\",b\n1,2\n"] {
         let (names, values) = table(text);
         assert_eq!((names.len(), values), (2, vec![1.0, 2.0]), "{text:?}");
     }
     assert_eq!(table("a\n1\n2\n").1, [1.0, 2.0]);
     assert_eq!(
         parse("a;b\n1,5;2,5\n"),
-        Err(
-            "read x.csv: line 2, column a: \"1,5\" is not a number; to leave the column out, \
+        Err("read x.csv: line 2, column a: \"1,5\" is not a number; to leave the column out, \
              use --exclude a"
-                .into()
-        )
+            .into())
     );
 }
 
@@ -126,10 +113,7 @@ fn text_is_named_with_its_line_and_the_way_out() {
 #[test]
 fn the_line_of_a_record_after_a_quoted_line_break_is_right() {
     let error = parse_with("t,a\n\"x\ny\",1\nz,q\n", None, &["t"]).unwrap_err();
-    assert!(
-        error.starts_with("read x.csv: line 4, column a: \"q\""),
-        "{error}"
-    );
+    assert!(error.starts_with("read x.csv: line 4, column a: \"q\""), "{error}");
 }
 
 #[test]
@@ -156,11 +140,7 @@ fn a_ragged_row_names_both_sizes() {
 #[test]
 fn empty_files_and_lone_headers_are_told_apart() {
     for text in ["", "\n\r\n", "\u{feff}", "  \n"] {
-        assert_eq!(
-            parse(text),
-            Err("read x.csv: the file is empty".into()),
-            "{text:?}"
-        );
+        assert_eq!(parse(text), Err("read x.csv: the file is empty".into()), "{text:?}");
     }
     assert_eq!(
         parse("a,b\n\n"),
@@ -170,12 +150,6 @@ fn empty_files_and_lone_headers_are_told_apart() {
 
 #[test]
 fn bytes_that_are_no_text_are_named() {
-    assert_eq!(
-        parse(b"a,b\n1,\xb5\n"),
-        Err("read x.csv: line 2 is not UTF-8 text".into())
-    );
-    assert_eq!(
-        parse(b"a,\xb5\n1,2\n"),
-        Err("read x.csv: line 1 is not UTF-8 text".into())
-    );
+    assert_eq!(parse(b"a,b\n1,\xb5\n"), Err("read x.csv: line 2 is not UTF-8 text".into()));
+    assert_eq!(parse(b"a,\xb5\n1,2\n"), Err("read x.csv: line 1 is not UTF-8 text".into()));
 }

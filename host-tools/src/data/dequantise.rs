@@ -34,11 +34,7 @@ pub fn resolutions(table: &Table, rows: &[u32]) -> Vec<Resolution> {
         let levels = levels(table, rows, column, most)?;
         let gaps = levels.windows(2).map(|pair| pair[1] - pair[0]);
         let step = gaps.min_by(f32::total_cmp)?;
-        Some(Resolution {
-            column,
-            distinct: levels.len(),
-            step,
-        })
+        Some(Resolution { column, distinct: levels.len(), step })
     };
     (0..table.width).filter_map(coarse).collect()
 }
@@ -69,9 +65,7 @@ pub fn apply(table: &mut Table, resolutions: &[Resolution], rng: &mut impl Rng) 
 ///
 /// If a row lies outside the table.
 pub fn constant_columns(table: &Table, rows: &[u32]) -> Vec<usize> {
-    (0..table.width)
-        .filter(|&column| levels(table, rows, column, 1).is_some())
-        .collect()
+    (0..table.width).filter(|&column| levels(table, rows, column, 1).is_some()).collect()
 }
 
 /// The distinct finite values of a column, increasing; `None` if there are more than `most`.
@@ -128,14 +122,7 @@ mod tests {
         assert_eq!(found.iter().map(|r| r.column).collect::<Vec<_>>(), [0, 3]);
         assert_eq!(found[0].distinct, 17);
         assert!((found[0].step - 0.1).abs() < 1e-5, "{}", found[0].step);
-        assert_eq!(
-            found[1],
-            Resolution {
-                column: 3,
-                distinct: 2,
-                step: 1.0
-            }
-        );
+        assert_eq!(found[1], Resolution { column: 3, distinct: 2, step: 1.0 });
     }
 
     #[test]
@@ -145,10 +132,7 @@ mod tests {
         let even: Vec<u32> = (0..1000).step_by(2).collect();
         assert_eq!(constant_columns(&table(), &even), [2, 3]);
         let mut missing = table();
-        missing
-            .values
-            .chunks_exact_mut(4)
-            .for_each(|row| row[1] = f32::NAN);
+        missing.values.chunks_exact_mut(4).for_each(|row| row[1] = f32::NAN);
         assert_eq!(constant_columns(&missing, &all()), [1, 2]);
     }
 
@@ -180,11 +164,7 @@ mod tests {
         let mut after = table();
         let found = resolutions(&before, &all());
         apply(&mut after, &found, &mut ChaCha8Rng::seed_from_u64(5));
-        let noise: Vec<f32> = after
-            .column(3)
-            .zip(before.column(3))
-            .map(|(a, b)| a - b)
-            .collect();
+        let noise: Vec<f32> = after.column(3).zip(before.column(3)).map(|(a, b)| a - b).collect();
         assert!(noise.iter().all(|n| (-0.5..=0.5).contains(n)));
         let mean = noise.iter().sum::<f32>() / 1000.0;
         // Standard deviation of the mean: 1 / sqrt(12 * 1000), about 0.009.

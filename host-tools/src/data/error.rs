@@ -14,10 +14,7 @@ use super::Table;
 /// `line` counts the lines of a text file and `row` the rows of data, both from 1.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-#[expect(
-    missing_docs,
-    reason = "the text of a variant says what its fields are"
-)]
+#[expect(missing_docs, reason = "the text of a variant says what its fields are")]
 pub enum Error {
     /// The operating system refused.
     #[error("read {path}")]
@@ -42,59 +39,30 @@ pub enum Error {
     NoColumns { path: PathBuf, columns: String },
     /// A label or an exclusion names a column that isn't there.
     #[error("read {path}: there is no column {column}; the columns are {columns}")]
-    UnknownColumn {
-        path: PathBuf,
-        column: String,
-        columns: String,
-    },
+    UnknownColumn { path: PathBuf, column: String, columns: String },
     /// A label or an exclusion fits more than one column.
     #[error("read {path}: {count} columns are named {column}; rename them so that one is meant")]
-    AmbiguousColumn {
-        path: PathBuf,
-        column: String,
-        count: usize,
-    },
+    AmbiguousColumn { path: PathBuf, column: String, count: usize },
     /// A record is shorter or longer than the first one.
     #[error("read {path}: line {line} has {found} columns, {first} has {expected}")]
-    ColumnCount {
-        path: PathBuf,
-        line: u64,
-        found: usize,
-        first: &'static str,
-        expected: usize,
-    },
+    ColumnCount { path: PathBuf, line: u64, found: usize, first: &'static str, expected: usize },
     /// Text where a number belongs.
     #[error(
         "read {path}: line {line}, column {column}: {text:?} is not a number; to leave the \
          column out, use --exclude {column}"
     )]
-    NotANumber {
-        path: PathBuf,
-        line: u64,
-        column: String,
-        text: String,
-    },
+    NotANumber { path: PathBuf, line: u64, column: String, text: String },
     /// A label that is missing or neither a number nor true or false.
     #[error(
         "read {path}: {place}, column {column}: {text:?} is not a label; labels are numbers \
          (0 is normal) or true and false"
     )]
-    NotALabel {
-        path: PathBuf,
-        place: Place,
-        column: String,
-        text: String,
-    },
+    NotALabel { path: PathBuf, place: Place, column: String, text: String },
     /// A finite number that a 32-bit float can't hold.
     #[error(
         "read {path}: {place}, column {column}: {value} is outside the range of a 32-bit float"
     )]
-    OutOfRange {
-        path: PathBuf,
-        place: Place,
-        column: String,
-        value: String,
-    },
+    OutOfRange { path: PathBuf, place: Place, column: String, value: String },
     /// Bytes that are no text.
     #[error("read {path}: line {line} is not UTF-8 text")]
     NotUtf8 { path: PathBuf, line: u64 },
@@ -103,11 +71,7 @@ pub enum Error {
     NpyHeader { path: PathBuf, reason: String },
     /// An array of another rank.
     #[error("read {path}: the array has shape {shape}, wanted is {wanted}")]
-    NpyShape {
-        path: PathBuf,
-        shape: String,
-        wanted: &'static str,
-    },
+    NpyShape { path: PathBuf, shape: String, wanted: &'static str },
     /// An array of something else than real numbers.
     #[error(
         "read {path}: the array has dtype {dtype}; supported are bool, int8 to int64, uint8 to \
@@ -119,40 +83,22 @@ pub enum Error {
         "read {path}: the file is cut short: shape {shape} needs {expected} bytes, {found} are \
          there"
     )]
-    NpyCutShort {
-        path: PathBuf,
-        shape: String,
-        expected: u128,
-        found: u64,
-    },
+    NpyCutShort { path: PathBuf, shape: String, expected: u128, found: u64 },
     /// A column that holds no plain numbers.
     #[error(
         "read {path}: column {column} has type {kind}; supported are BOOLEAN, INT32, INT64, FLOAT \
          and DOUBLE; to leave the column out, use --exclude {column}"
     )]
-    ParquetType {
-        path: PathBuf,
-        column: String,
-        kind: String,
-    },
+    ParquetType { path: PathBuf, column: String, kind: String },
     /// A damaged file, in the words of the Parquet reader.
     #[error("read {path}: the Parquet file is damaged: {reason}")]
     Parquet { path: PathBuf, reason: String },
     /// A value that a caller needs finite; made by [`Error::not_finite`].
     #[error("use {path}: row {row} of the data, column {column}: {value} is not finite")]
-    NotFinite {
-        path: PathBuf,
-        row: usize,
-        column: String,
-        value: f32,
-    },
+    NotFinite { path: PathBuf, row: usize, column: String, value: f32 },
     /// A window that is empty or longer than the data.
     #[error("cut {path} into windows: a window has {window} rows, the data has {rows}")]
-    WindowLength {
-        path: PathBuf,
-        window: usize,
-        rows: usize,
-    },
+    WindowLength { path: PathBuf, window: usize, rows: usize },
 }
 
 /// Where in a file a value stands.
@@ -191,10 +137,7 @@ impl Error {
 
     /// For `map_err` of anything that touches the file.
     pub(super) fn io(path: &Path) -> impl Fn(io::Error) -> Self {
-        move |source| Error::Io {
-            path: path.into(),
-            source,
-        }
+        move |source| Error::Io { path: path.into(), source }
     }
 }
 
@@ -252,10 +195,7 @@ mod tests {
         };
         let (row, column) = table.first_not_finite().unwrap();
         let error = Error::not_finite(Path::new("x.csv"), &table, row, column);
-        assert_eq!(
-            error.to_string(),
-            "use x.csv: row 2 of the data, column b: inf is not finite"
-        );
+        assert_eq!(error.to_string(), "use x.csv: row 2 of the data, column b: inf is not finite");
     }
 
     #[test]

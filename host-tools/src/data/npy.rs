@@ -36,22 +36,12 @@ pub(super) fn read(path: &Path, columns: &Columns) -> Result<Dataset, Error> {
     let slots: Vec<Option<usize>> = selection
         .roles
         .iter()
-        .map(|role| {
-            if *role == Role::Data {
-                data.next()
-            } else {
-                None
-            }
-        })
+        .map(|role| if *role == Role::Data { data.next() } else { None })
         .collect();
     let mut values = vec![0.0; rows * selection.names.len()];
     let mut labels = vec![false; if selection.has_label() { rows } else { 0 }];
     array.for_each(|i, value| {
-        let (row, j) = if is_fortran {
-            (i % rows, i / rows)
-        } else {
-            (i / width, i % width)
-        };
+        let (row, j) = if is_fortran { (i % rows, i / rows) } else { (i / width, i % width) };
         match (slots[j], selection.roles[j]) {
             (Some(slot), _) => {
                 values[row * selection.names.len() + slot] =
@@ -69,14 +59,7 @@ pub(super) fn read(path: &Path, columns: &Columns) -> Result<Dataset, Error> {
     })?;
     let labels = selection.has_label().then_some(labels);
     let width = selection.names.len();
-    Ok(Dataset {
-        table: Table {
-            names: selection.names,
-            width,
-            values,
-        },
-        labels,
-    })
+    Ok(Dataset { table: Table { names: selection.names, width, values }, labels })
 }
 
 /// Reads a 1-D array of labels, true where an entry isn't 0.
@@ -132,54 +115,34 @@ impl<'a> Array<'a> {
             return Err(Error::Empty { path: path.into() });
         }
         let mut data = BufReader::with_capacity(1 << 16, file);
-        let text = header_bytes(&mut data).map_err(|reason| Error::NpyHeader {
-            path: path.into(),
-            reason,
-        })?;
+        let text = header_bytes(&mut data)
+            .map_err(|reason| Error::NpyHeader { path: path.into(), reason })?;
         // The parser multiplies the shape, which overflows with a damaged one.
         let header =
             caught(|| NpyHeader::from_reader(&text[..]).map_err(|error| error.to_string()))
                 .flatten()
-                .map_err(|reason| Error::NpyHeader {
-                    path: path.into(),
-                    reason,
-                })?;
+                .map_err(|reason| Error::NpyHeader { path: path.into(), reason })?;
 
         let item = match &header.dtype() {
             DType::Plain(plain) if reader(plain.type_char(), plain.size_field()).is_some() => {
                 u128::from(plain.size_field())
             }
             other => {
-                return Err(Error::NpyType {
-                    path: path.into(),
-                    dtype: other.descr(),
-                });
+                return Err(Error::NpyType { path: path.into(), dtype: other.descr() });
             }
         };
         // Saturating: a shape beyond 128 bits doesn't fit in the file either.
-        let expected = header
-            .shape()
-            .iter()
-            .fold(item, |n, &len| n.saturating_mul(len.into()));
+        let expected = header.shape().iter().fold(item, |n, &len| n.saturating_mul(len.into()));
         let found = bytes.saturating_sub(text.len() as u64);
         if expected > found.into() {
             let shape = shape_text(&header);
-            return Err(Error::NpyCutShort {
-                path: path.into(),
-                shape,
-                expected,
-                found,
-            });
+            return Err(Error::NpyCutShort { path: path.into(), shape, expected, found });
         }
         Ok(Array { path, header, data })
     }
 
     fn wrong_shape(&self, wanted: &'static str) -> Error {
-        Error::NpyShape {
-            path: self.path.into(),
-            shape: shape_text(&self.header),
-            wanted,
-        }
+        Error::NpyShape { path: self.path.into(), shape: shape_text(&self.header), wanted }
     }
 
     /// Gives every element with its index, in the order of the file.
@@ -198,10 +161,8 @@ impl<'a> Array<'a> {
     ) -> Result<(), Error> {
         let path = self.path;
         let elements = NpyFile::with_header(self.header, self.data).data::<T>();
-        let elements = elements.map_err(|error| Error::NpyHeader {
-            path: path.into(),
-            reason: error.to_string(),
-        })?;
+        let elements = elements
+            .map_err(|error| Error::NpyHeader { path: path.into(), reason: error.to_string() })?;
         for (i, element) in elements.enumerate() {
             each(i, number(element.map_err(Error::io(path))?))?;
         }
@@ -240,8 +201,7 @@ fn header_bytes(data: &mut impl Read) -> Result<Vec<u8>, String> {
     let mut take = |bytes: &mut Vec<u8>, len: usize| {
         let from = bytes.len();
         bytes.resize(from + len, 0);
-        data.read_exact(&mut bytes[from..])
-            .map_err(|_| "it is cut short".to_string())
+        data.read_exact(&mut bytes[from..]).map_err(|_| "it is cut short".to_string())
     };
     let mut bytes = Vec::new();
     take(&mut bytes, 8)?;
@@ -260,10 +220,7 @@ fn header_bytes(data: &mut impl Read) -> Result<Vec<u8>, String> {
     }
     let text = bytes.len();
     take(&mut bytes, len)?;
-    let open = bytes[text..]
-        .iter()
-        .filter(|byte| matches!(byte, b'(' | b'[' | b'{'))
-        .count();
+    let open = bytes[text..].iter().filter(|byte| matches!(byte, b'(' | b'[' | b'{')).count();
     if open > DEEPEST {
         return Err(format!("it has {open} opening brackets"));
     }

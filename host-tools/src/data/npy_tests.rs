@@ -20,37 +20,16 @@ fn labels(bytes: &[u8]) -> Result<Vec<bool>, String> {
 }
 
 fn f8(values: &[f64]) -> Vec<u8> {
-    values
-        .iter()
-        .flat_map(|value| value.to_le_bytes())
-        .collect()
+    values.iter().flat_map(|value| value.to_le_bytes()).collect()
 }
 
 #[test]
 fn every_real_dtype_is_read_in_both_byte_orders() {
     let cases: [(&str, Vec<u8>); 14] = [
-        (
-            "<f4",
-            [1.0_f32, 2.0]
-                .iter()
-                .flat_map(|v| v.to_le_bytes())
-                .collect(),
-        ),
-        (
-            ">f4",
-            [1.0_f32, 2.0]
-                .iter()
-                .flat_map(|v| v.to_be_bytes())
-                .collect(),
-        ),
+        ("<f4", [1.0_f32, 2.0].iter().flat_map(|v| v.to_le_bytes()).collect()),
+        (">f4", [1.0_f32, 2.0].iter().flat_map(|v| v.to_be_bytes()).collect()),
         ("<f8", f8(&[1.0, 2.0])),
-        (
-            ">f8",
-            [1.0_f64, 2.0]
-                .iter()
-                .flat_map(|v| v.to_be_bytes())
-                .collect(),
-        ),
+        (">f8", [1.0_f64, 2.0].iter().flat_map(|v| v.to_be_bytes()).collect()),
         ("|i1", vec![1, 2]),
         ("|u1", vec![1, 2]),
         ("<i2", vec![1, 0, 2, 0]),
@@ -58,48 +37,29 @@ fn every_real_dtype_is_read_in_both_byte_orders() {
         ("<u2", vec![1, 0, 2, 0]),
         ("<i4", vec![1, 0, 0, 0, 2, 0, 0, 0]),
         (">u4", vec![0, 0, 0, 1, 0, 0, 0, 2]),
-        (
-            "<i8",
-            [1_i64, 2].iter().flat_map(|v| v.to_le_bytes()).collect(),
-        ),
-        (
-            ">i8",
-            [1_i64, 2].iter().flat_map(|v| v.to_be_bytes()).collect(),
-        ),
-        (
-            "<u8",
-            [1_u64, 2].iter().flat_map(|v| v.to_le_bytes()).collect(),
-        ),
+        ("<i8", [1_i64, 2].iter().flat_map(|v| v.to_le_bytes()).collect()),
+        (">i8", [1_i64, 2].iter().flat_map(|v| v.to_be_bytes()).collect()),
+        ("<u8", [1_u64, 2].iter().flat_map(|v| v.to_le_bytes()).collect()),
     ];
     for (descr, data) in cases {
         let table = parse(&npy(descr, "(1, 2)", &data)).unwrap().table;
         assert_eq!(table.values, [1.0, 2.0], "{descr}");
-        assert_eq!(
-            (table.width, &table.names[..]),
-            (2, &["c1".into(), "c2".into()][..])
-        );
+        assert_eq!((table.width, &table.names[..]), (2, &["c1".into(), "c2".into()][..]));
     }
-    assert_eq!(
-        parse(&npy("|b1", "(2,)", &[0, 1])).unwrap().table.values,
-        [0.0, 1.0]
-    );
+    assert_eq!(parse(&npy("|b1", "(2,)", &[0, 1])).unwrap().table.values, [0.0, 1.0]);
 }
 
 #[test]
 fn fortran_order_is_turned_into_rows() {
     let header = "{'descr': '<f8', 'fortran_order': True, 'shape': (2, 3), }\n";
-    let table = parse(&npy_with(header, &f8(&[1.0, 4.0, 2.0, 5.0, 3.0, 6.0])))
-        .unwrap()
-        .table;
+    let table = parse(&npy_with(header, &f8(&[1.0, 4.0, 2.0, 5.0, 3.0, 6.0]))).unwrap().table;
     assert_eq!(table.row(0), [1.0, 2.0, 3.0]);
     assert_eq!(table.row(1), [4.0, 5.0, 6.0]);
 }
 
 #[test]
 fn a_one_dimensional_array_is_one_column() {
-    let table = parse(&npy("<f8", "(3,)", &f8(&[1.0, f64::NAN, f64::INFINITY])))
-        .unwrap()
-        .table;
+    let table = parse(&npy("<f8", "(3,)", &f8(&[1.0, f64::NAN, f64::INFINITY]))).unwrap().table;
     assert_eq!((table.rows(), table.width), (3, 1));
     assert!(table.values[1].is_nan());
     assert_eq!(table.values[2], f32::INFINITY);
@@ -109,10 +69,7 @@ fn a_one_dimensional_array_is_one_column() {
 fn label_and_excluded_columns_are_taken_out() {
     // The excluded column holds what f32 doesn't.
     let bytes = npy("<f8", "(2, 3)", &f8(&[1.0, 1e300, 0.0, 2.0, 1e300, 1e-60]));
-    let columns = Columns {
-        label: Some("c3"),
-        exclude: &["2".into()], ..Columns::default()
-    };
+    let columns = Columns { label: Some("c3"), exclude: &["2".into()], ..Columns::default() };
     let data = parse_with(&bytes, &columns).unwrap();
     assert_eq!(data.table.names, ["c1"]);
     assert_eq!(data.table.values, [1.0, 2.0]);
@@ -132,9 +89,7 @@ fn other_ranks_are_named() {
     for (shape, len) in [("(1, 2, 1)", 2), ("()", 1)] {
         assert_eq!(
             parse(&npy("<f8", shape, &f8(&vec![0.0; len]))),
-            Err(format!(
-                "read x.npy: the array has shape {shape}, wanted is (rows, columns)"
-            ))
+            Err(format!("read x.npy: the array has shape {shape}, wanted is (rows, columns)"))
         );
     }
     assert_eq!(
@@ -145,12 +100,7 @@ fn other_ranks_are_named() {
 
 #[test]
 fn other_dtypes_are_named() {
-    for (descr, shown) in [
-        ("<c8", "'<c8'"),
-        ("|O", "'|O'"),
-        ("<U3", "'<U3'"),
-        ("<f2", "'<f2'"),
-    ] {
+    for (descr, shown) in [("<c8", "'<c8'"), ("|O", "'|O'"), ("<U3", "'<U3'"), ("<f2", "'<f2'")] {
         assert_eq!(
             parse(&npy(descr, "(1,)", &[0; 16])),
             Err(format!(
@@ -171,10 +121,7 @@ fn a_file_cut_short_names_both_sizes_before_anything_is_allocated() {
         Err("read x.npy: the file is cut short: shape (2, 2) needs 16 bytes, 15 are there".into())
     );
     let error = parse(&npy("<f4", "(1000000000, 1000000000)", &[0; 4])).unwrap_err();
-    assert!(
-        error.contains("needs 4000000000000000000 bytes, 4 are there"),
-        "{error}"
-    );
+    assert!(error.contains("needs 4000000000000000000 bytes, 4 are there"), "{error}");
 }
 
 #[test]
@@ -243,18 +190,12 @@ fn labels_are_read_from_every_usual_dtype() {
     assert_eq!(labels(&npy("|b1", "(3,)", &[0, 1, 1])), wanted);
     assert_eq!(labels(&npy("|u1", "(3,)", &[0, 1, 9])), wanted);
     assert_eq!(labels(&npy("|i1", "(3,)", &[0, 1, 0xff])), wanted);
-    assert_eq!(
-        labels(&npy("<i4", "(3,)", &[0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0])),
-        wanted
-    );
+    assert_eq!(labels(&npy("<i4", "(3,)", &[0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0])), wanted);
     let i8s = [0_i64, -1, 1 << 40].map(i64::to_le_bytes).concat();
     assert_eq!(labels(&npy("<i8", "(3,)", &i8s)), wanted);
     let f4s = [0.0_f32, 1.0, -0.5].map(f32::to_le_bytes).concat();
     assert_eq!(labels(&npy("<f4", "(3,)", &f4s)), wanted);
-    assert_eq!(
-        labels(&npy("<f8", "(3,)", &f8(&[-0.0, 1.0, 1e-300]))),
-        wanted
-    );
+    assert_eq!(labels(&npy("<f8", "(3,)", &f8(&[-0.0, 1.0, 1e-300]))), wanted);
     assert_eq!(labels(&npy("|b1", "(0,)", &[])), Ok(vec![]));
 }
 
@@ -262,10 +203,8 @@ fn labels_are_read_from_every_usual_dtype() {
 fn a_label_that_is_not_a_number_is_named() {
     assert_eq!(
         labels(&npy("<f8", "(2,)", &f8(&[0.0, f64::NAN]))),
-        Err(
-            "read y.npy: row 2, column c1: \"nan\" is not a label; labels are numbers (0 is \
+        Err("read y.npy: row 2, column c1: \"nan\" is not a label; labels are numbers (0 is \
              normal) or true and false"
-                .into()
-        )
+            .into())
     );
 }

@@ -32,52 +32,28 @@ pub(super) fn read(path: &Path, columns: &Columns) -> Result<Dataset, Error> {
     if file.metadata().map_err(Error::io(path))?.len() == 0 {
         return Err(Error::Empty { path: path.into() });
     }
-    caught(|| decode(path, file, columns)).unwrap_or_else(|reason| {
-        Err(Error::Parquet {
-            path: path.into(),
-            reason,
-        })
-    })
+    caught(|| decode(path, file, columns))
+        .unwrap_or_else(|reason| Err(Error::Parquet { path: path.into(), reason }))
 }
 
 fn decode(path: &Path, file: File, want: &Columns) -> Result<Dataset, Error> {
     let damaged = |error: ParquetError| {
         let reason = error.to_string();
-        Error::Parquet {
-            path: path.into(),
-            reason,
-        }
+        Error::Parquet { path: path.into(), reason }
     };
     let file = SerializedFileReader::new(file).map_err(damaged)?;
     let schema = file.metadata().file_metadata().schema_descr();
-    let all: Vec<String> = schema
-        .columns()
-        .iter()
-        .map(|column| column.path().string())
-        .collect();
+    let all: Vec<String> = schema.columns().iter().map(|column| column.path().string()).collect();
     let selection = columns::select(path, &all, want)?;
-    let used: Vec<usize> = (0..all.len())
-        .filter(|&j| selection.roles[j] != Role::Skip)
-        .collect();
+    let used: Vec<usize> = (0..all.len()).filter(|&j| selection.roles[j] != Role::Skip).collect();
     for &j in &used {
         if let Some(kind) = unsupported(&schema.column(j)) {
             let column = all[j].clone();
-            return Err(Error::ParquetType {
-                path: path.into(),
-                column,
-                kind,
-            });
+            return Err(Error::ParquetType { path: path.into(), column, kind });
         }
     }
 
-    let mut rows = Rows {
-        path,
-        all: &all,
-        used: &used,
-        selection,
-        values: vec![],
-        labels: vec![],
-    };
+    let mut rows = Rows { path, all: &all, used: &used, selection, values: vec![], labels: vec![] };
     for i in 0..file.num_row_groups() {
         let group = file.get_row_group(i).map_err(damaged)?;
         let mut columns = Vec::with_capacity(used.len());
@@ -93,10 +69,7 @@ fn decode(path: &Path, file: File, want: &Columns) -> Result<Dataset, Error> {
                 if found != len {
                     let name = &all[j];
                     let reason = format!("column {name} ends {} rows too early", left - found);
-                    return Err(Error::Parquet {
-                        path: path.into(),
-                        reason,
-                    });
+                    return Err(Error::Parquet { path: path.into(), reason });
                 }
             }
             rows.append(&columns, len)?;
@@ -112,10 +85,8 @@ fn unsupported(column: &ColumnDescriptor) -> Option<String> {
         return Some("list".into());
     }
     let physical = column.physical_type();
-    let is_number = matches!(
-        physical,
-        Type::BOOLEAN | Type::INT32 | Type::INT64 | Type::FLOAT | Type::DOUBLE
-    );
+    let is_number =
+        matches!(physical, Type::BOOLEAN | Type::INT32 | Type::INT64 | Type::FLOAT | Type::DOUBLE);
     // A date or a decimal is an integer with another meaning; Unknown is a column of nulls only.
     let is_plain = match column.logical_type_ref() {
         Some(LogicalType::Integer(_) | LogicalType::Unknown) => true,
@@ -130,11 +101,7 @@ fn unsupported(column: &ColumnDescriptor) -> Option<String> {
         Some(LogicalType::Time(_)) => "TIME".into(),
         _ => column.converted_type().to_string(),
     };
-    Some(if logical == "NONE" {
-        physical.to_string()
-    } else {
-        format!("{physical} ({logical})")
-    })
+    Some(if logical == "NONE" { physical.to_string() } else { format!("{physical} ({logical})") })
 }
 
 fn integer_or_none(converted: ConvertedType) -> bool {
@@ -166,12 +133,7 @@ impl Column {
                     | ConvertedType::UINT_64
             ),
         };
-        Column {
-            reader,
-            is_unsigned,
-            present: descriptor.max_def_level(),
-            batch: vec![],
-        }
+        Column { reader, is_unsigned, present: descriptor.max_def_level(), batch: vec![] }
     }
 
     /// Decodes the next `len` rows into `batch`; returns how many there were.
@@ -223,11 +185,7 @@ fn next_batch<T: DataType>(
     } else {
         // A missing value behind a level that promises one is the reader's error, not ours.
         let cell = |level| {
-            if level == present {
-                values.next()
-            } else {
-                Some(f64::NAN)
-            }
+            if level == present { values.next() } else { Some(f64::NAN) }
         };
         batch.extend(levels.into_iter().map_while(cell));
     }
@@ -253,16 +211,14 @@ impl Rows<'_> {
             for (column, &j) in columns.iter().zip(self.used) {
                 let value = column.batch[i];
                 if self.selection.roles[j] == Role::Label {
-                    self.labels
-                        .push(label(self.path, before + i, &self.all[j], value)?);
+                    self.labels.push(label(self.path, before + i, &self.all[j], value)?);
                 } else {
-                    self.values
-                        .push(narrow(value).ok_or_else(|| Error::OutOfRange {
-                            path: self.path.into(),
-                            place: Place::Row((before + i) as u64 + 1),
-                            column: self.all[j].clone(),
-                            value: format!("{value:e}"),
-                        })?);
+                    self.values.push(narrow(value).ok_or_else(|| Error::OutOfRange {
+                        path: self.path.into(),
+                        place: Place::Row((before + i) as u64 + 1),
+                        column: self.all[j].clone(),
+                        value: format!("{value:e}"),
+                    })?);
                 }
             }
         }
@@ -272,18 +228,11 @@ impl Rows<'_> {
     fn finish(self) -> Result<Dataset, Error> {
         if self.values.is_empty() {
             let columns = columns::list(self.all);
-            return Err(Error::NoRows {
-                path: self.path.into(),
-                columns,
-            });
+            return Err(Error::NoRows { path: self.path.into(), columns });
         }
         let labels = self.selection.has_label().then_some(self.labels);
         let names = self.selection.names;
-        let table = Table {
-            width: names.len(),
-            names,
-            values: self.values,
-        };
+        let table = Table { width: names.len(), names, values: self.values };
         Ok(Dataset { table, labels })
     }
 }

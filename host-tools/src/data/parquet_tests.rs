@@ -27,9 +27,7 @@ enum Chunk {
 /// A file with one row group for each list of chunks.
 fn file(schema: &str, compression: Compression, groups: Vec<Vec<Chunk>>) -> Vec<u8> {
     let schema = parse_message_type(&format!("message m {{ {schema} }}")).unwrap();
-    let properties = WriterProperties::builder()
-        .set_compression(compression)
-        .build();
+    let properties = WriterProperties::builder().set_compression(compression).build();
     let mut bytes = Vec::new();
     let mut file =
         SerializedFileWriter::new(&mut bytes, Arc::new(schema), Arc::new(properties)).unwrap();
@@ -75,14 +73,8 @@ fn parse_with(bytes: &[u8], label: Option<&str>, exclude: &[&str]) -> Result<Dat
     let exclude: Vec<String> = exclude.iter().map(|name| name.to_string()).collect();
     let folder = Folder::new();
     let path = folder.file("x.parquet", bytes);
-    read(
-        &path,
-        &Columns {
-            label,
-            exclude: &exclude, ..Columns::default()
-        },
-    )
-    .map_err(|error| folder.plain(&error))
+    read(&path, &Columns { label, exclude: &exclude, ..Columns::default() })
+        .map_err(|error| folder.plain(&error))
 }
 
 const PLAIN: Compression = Compression::UNCOMPRESSED;
@@ -109,14 +101,8 @@ fn every_number_type_is_read() {
     let table = parse(&bytes).unwrap().table;
     assert_eq!(table.names, ["b", "i", "l", "f", "d", "s", "u", "v"]);
     let (u32_max, u64_max) = (4_294_967_295_u32 as f32, u64::MAX as f32);
-    assert_eq!(
-        table.row(0),
-        [1.0, -1.0, -3.0, 0.5, 0.25, -5.0, u32_max, u64_max]
-    );
-    assert_eq!(
-        table.row(1),
-        [0.0, 2.0, 4.0, f32::NEG_INFINITY, -8.0, 6.0, 7.0, 8.0]
-    );
+    assert_eq!(table.row(0), [1.0, -1.0, -3.0, 0.5, 0.25, -5.0, u32_max, u64_max]);
+    assert_eq!(table.row(1), [0.0, 2.0, 4.0, f32::NEG_INFINITY, -8.0, 6.0, 7.0, 8.0]);
 }
 
 #[test]
@@ -131,21 +117,14 @@ fn nulls_become_nan() {
 #[test]
 fn row_groups_longer_than_a_batch_are_joined_in_every_compression() {
     let rows = BATCH + 100;
-    for compression in [
-        PLAIN,
-        Compression::SNAPPY,
-        Compression::ZSTD(Default::default()),
-    ] {
+    for compression in [PLAIN, Compression::SNAPPY, Compression::ZSTD(Default::default())] {
         let group = |from: usize| {
             let up: Vec<i32> = (from..from + rows).map(|i| i as i32).collect();
             let down = up.iter().map(|&i| -f64::from(i)).collect();
             vec![Chunk::I32(up), Chunk::F64(down, None)]
         };
-        let bytes = file(
-            "required int32 i; required double d;",
-            compression,
-            vec![group(0), group(rows)],
-        );
+        let bytes =
+            file("required int32 i; required double d;", compression, vec![group(0), group(rows)]);
         let table = parse(&bytes).unwrap().table;
         assert_eq!(table.rows(), 2 * rows);
         assert!((0..2 * rows).all(|i| table.row(i) == [i as f32, -(i as f32)]));
@@ -166,42 +145,14 @@ fn members_of_a_struct_are_named_by_their_path() {
 #[test]
 fn columns_of_another_type_are_named_unless_excluded() {
     let cases = [
-        (
-            "required binary t (UTF8);",
-            Chunk::Bytes(vec!["x"]),
-            "BYTE_ARRAY (UTF8)",
-        ),
+        ("required binary t (UTF8);", Chunk::Bytes(vec!["x"]), "BYTE_ARRAY (UTF8)"),
         ("required binary t;", Chunk::Bytes(vec!["x"]), "BYTE_ARRAY"),
-        (
-            "required int32 t (DATE);",
-            Chunk::I32(vec![1]),
-            "INT32 (DATE)",
-        ),
-        (
-            "required int32 t (DECIMAL(9,2));",
-            Chunk::I32(vec![1]),
-            "INT32 (DECIMAL)",
-        ),
-        (
-            "required int64 t (TIMESTAMP(NANOS,true));",
-            Chunk::I64(vec![1]),
-            "INT64 (TIMESTAMP)",
-        ),
-        (
-            "required int64 t (TIMESTAMP_MILLIS);",
-            Chunk::I64(vec![1]),
-            "INT64 (TIMESTAMP_MILLIS)",
-        ),
-        (
-            "required int64 t (TIME(NANOS,true));",
-            Chunk::I64(vec![1]),
-            "INT64 (TIME)",
-        ),
-        (
-            "repeated int32 t;",
-            Chunk::List(vec![1, 2], vec![1, 1], vec![0, 1]),
-            "list",
-        ),
+        ("required int32 t (DATE);", Chunk::I32(vec![1]), "INT32 (DATE)"),
+        ("required int32 t (DECIMAL(9,2));", Chunk::I32(vec![1]), "INT32 (DECIMAL)"),
+        ("required int64 t (TIMESTAMP(NANOS,true));", Chunk::I64(vec![1]), "INT64 (TIMESTAMP)"),
+        ("required int64 t (TIMESTAMP_MILLIS);", Chunk::I64(vec![1]), "INT64 (TIMESTAMP_MILLIS)"),
+        ("required int64 t (TIME(NANOS,true));", Chunk::I64(vec![1]), "INT64 (TIME)"),
+        ("repeated int32 t;", Chunk::List(vec![1, 2], vec![1, 1], vec![0, 1]), "list"),
     ];
     for (column, chunk, kind) in cases {
         let schema = format!("{column} required int32 a;");
@@ -213,20 +164,13 @@ fn columns_of_another_type_are_named_unless_excluded() {
                  FLOAT and DOUBLE; to leave the column out, use --exclude t"
             ))
         );
-        assert_eq!(
-            parse_with(&bytes, None, &["t"]).unwrap().table.values,
-            [7.0]
-        );
+        assert_eq!(parse_with(&bytes, None, &["t"]).unwrap().table.values, [7.0]);
     }
 }
 
 #[test]
 fn a_number_outside_the_range_of_f32_is_named() {
-    let bytes = file(
-        "required double d;",
-        PLAIN,
-        vec![vec![Chunk::F64(vec![1.0, 1e39], None)]],
-    );
+    let bytes = file("required double d;", PLAIN, vec![vec![Chunk::F64(vec![1.0, 1e39], None)]]);
     assert_eq!(
         parse(&bytes),
         Err("read x.parquet: row 2, column d: 1e39 is outside the range of a 32-bit float".into())
@@ -237,11 +181,9 @@ fn a_number_outside_the_range_of_f32_is_named() {
 fn a_null_label_is_named() {
     assert_eq!(
         parse_with(&parquet_bytes(), Some("a"), &[]),
-        Err(
-            "read x.parquet: row 2, column a: \"nan\" is not a label; labels are numbers (0 is \
+        Err("read x.parquet: row 2, column a: \"nan\" is not a label; labels are numbers (0 is \
              normal) or true and false"
-                .into()
-        )
+            .into())
     );
 }
 
@@ -251,36 +193,22 @@ fn files_without_rows_are_errors() {
         Err("read x.parquet: there are no rows of data below the column names (d)".into());
     assert_eq!(parse(&file("required double d;", PLAIN, vec![])), no_rows);
     let empty_group = vec![vec![Chunk::F64(vec![], None)]];
-    assert_eq!(
-        parse(&file("required double d;", PLAIN, empty_group)),
-        no_rows
-    );
+    assert_eq!(parse(&file("required double d;", PLAIN, empty_group)), no_rows);
     assert_eq!(parse(b""), Err("read x.parquet: the file is empty".into()));
 }
 
 #[test]
 fn a_damaged_file_is_named_in_the_readers_words() {
     let error = parse(b"PAR1 and nothing more").unwrap_err();
-    assert!(
-        error.starts_with("read x.parquet: the Parquet file is damaged: "),
-        "{error}"
-    );
+    assert!(error.starts_with("read x.parquet: the Parquet file is damaged: "), "{error}");
     let whole = parquet_bytes();
     let error = parse(&whole[..whole.len() - 1]).unwrap_err();
-    assert!(
-        error.starts_with("read x.parquet: the Parquet file is damaged: "),
-        "{error}"
-    );
+    assert!(error.starts_with("read x.parquet: the Parquet file is damaged: "), "{error}");
 }
 
 #[test]
 fn no_damaged_byte_makes_the_reader_panic() {
-    let chunks = || {
-        vec![
-            Chunk::F64(vec![1.0, 2.0, 2.0], None),
-            Chunk::I32(vec![3, 4, 3]),
-        ]
-    };
+    let chunks = || vec![Chunk::F64(vec![1.0, 2.0, 2.0], None), Chunk::I32(vec![3, 4, 3])];
     let schema = "required double d; required int32 i;";
     for compression in [PLAIN, Compression::SNAPPY] {
         let whole = file(schema, compression, vec![chunks(), chunks()]);

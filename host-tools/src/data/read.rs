@@ -16,10 +16,7 @@ use super::{Columns, Dataset, Error, csv, npy, parquet};
 ///
 /// What [`Error`] lists, each naming the file and, where there is one, the place in it.
 pub fn read(path: &Path, columns: &Columns) -> Result<Dataset, Error> {
-    let extension = path
-        .extension()
-        .and_then(|extension| extension.to_str())
-        .unwrap_or("");
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or("");
     match extension.to_ascii_lowercase().as_str() {
         "csv" | "tsv" | "txt" => csv::read(path, columns),
         "npy" => npy::read(path, columns),
@@ -27,9 +24,7 @@ pub fn read(path: &Path, columns: &Columns) -> Result<Dataset, Error> {
         _ => {
             let mut magic = Vec::new();
             let file = File::open(path).map_err(Error::io(path))?;
-            file.take(6)
-                .read_to_end(&mut magic)
-                .map_err(Error::io(path))?;
+            file.take(6).read_to_end(&mut magic).map_err(Error::io(path))?;
             if magic.starts_with(npy::MAGIC) {
                 npy::read(path, columns)
             } else if magic.starts_with(parquet::MAGIC) {
@@ -66,14 +61,8 @@ mod tests {
         let folder = Folder::new();
         let path = folder.file("x.dat", &parquet_bytes());
         assert_eq!(read(&path, &Columns::default()).unwrap().table.rows(), 3);
-        let path = folder.file(
-            "y",
-            &super::super::testing::npy("<f4", "(1,)", &[0, 0, 128, 63]),
-        );
-        assert_eq!(
-            read(&path, &Columns::default()).unwrap().table.values,
-            [1.0]
-        );
+        let path = folder.file("y", &super::super::testing::npy("<f4", "(1,)", &[0, 0, 128, 63]));
+        assert_eq!(read(&path, &Columns::default()).unwrap().table.values, [1.0]);
     }
 
     #[test]

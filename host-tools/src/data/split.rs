@@ -13,10 +13,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 ///
 /// If `held_out` is outside 0..=1, or if there are more rows than a `u32` counts.
 pub fn split(rows: usize, held_out: f64, seed: u64) -> (Vec<u32>, Vec<u32>) {
-    assert!(
-        (0.0..=1.0).contains(&held_out),
-        "a share of {held_out} can't be held out"
-    );
+    assert!((0.0..=1.0).contains(&held_out), "a share of {held_out} can't be held out");
     let count = u32::try_from(rows).expect("more rows than a u32 counts");
     let mut train: Vec<u32> = (0..count).collect();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -27,11 +24,7 @@ pub fn split(rows: usize, held_out: f64, seed: u64) -> (Vec<u32>, Vec<u32>) {
         train.swap(last, pick as usize);
     }
     let wanted = (rows as f64 * held_out).round() as usize;
-    let held_out_len = if rows < 2 {
-        0
-    } else {
-        wanted.clamp(1, rows - 1)
-    };
+    let held_out_len = if rows < 2 { 0 } else { wanted.clamp(1, rows - 1) };
     let held_out = train.split_off(rows - held_out_len);
     (train, held_out)
 }

@@ -33,10 +33,7 @@ impl Table {
     /// If `j` is not below `width`.
     pub fn column(&self, j: usize) -> impl ExactSizeIterator<Item = f32> {
         assert!(j < self.width, "column {j} of {}", self.width);
-        self.values[j.min(self.values.len())..]
-            .iter()
-            .step_by(self.width)
-            .copied()
+        self.values[j.min(self.values.len())..].iter().step_by(self.width).copied()
     }
 
     /// Puts the columns into the order of `names`, where they have just these names. Columns that
@@ -127,17 +124,10 @@ mod tests {
 
     #[test]
     fn an_empty_table_has_no_rows() {
-        let empty = Table {
-            names: vec![],
-            width: 0,
-            values: vec![],
-        };
+        let empty = Table { names: vec![], width: 0, values: vec![] };
         assert_eq!(empty.rows(), 0);
         assert_eq!(empty.first_not_finite(), None);
-        let no_rows = Table {
-            values: vec![],
-            ..table()
-        };
+        let no_rows = Table { values: vec![], ..table() };
         assert_eq!(no_rows.column(1).count(), 0);
     }
 

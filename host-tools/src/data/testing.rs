@@ -27,18 +27,13 @@ impl Folder {
 
     /// The error's text with the folder taken out of the paths.
     pub(super) fn plain(&self, error: &dyn std::error::Error) -> String {
-        error
-            .to_string()
-            .replace(&format!("{}/", self.0.path().display()), "")
+        error.to_string().replace(&format!("{}/", self.0.path().display()), "")
     }
 }
 
 /// An NPY file, version 1.0, in C order.
 pub(super) fn npy(descr: &str, shape: &str, data: &[u8]) -> Vec<u8> {
-    npy_with(
-        &format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n"),
-        data,
-    )
+    npy_with(&format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n"), data)
 }
 
 /// An NPY file with the header as given.
@@ -59,16 +54,10 @@ pub(super) fn parquet_bytes() -> Vec<u8> {
     let mut group = file.next_row_group().unwrap();
     let mut column = group.next_column().unwrap().unwrap();
     let levels = Some(&[1_i16, 0, 1][..]);
-    column
-        .typed::<DoubleType>()
-        .write_batch(&[1.0, 3.0], levels, None)
-        .unwrap();
+    column.typed::<DoubleType>().write_batch(&[1.0, 3.0], levels, None).unwrap();
     column.close().unwrap();
     let mut column = group.next_column().unwrap().unwrap();
-    column
-        .typed::<Int32Type>()
-        .write_batch(&[0, 1, 0], None, None)
-        .unwrap();
+    column.typed::<Int32Type>().write_batch(&[0, 1, 0], None, None).unwrap();
     column.close().unwrap();
     group.close().unwrap();
     file.close().unwrap();

@@ -27,37 +27,21 @@ pub fn windows(dataset: &Dataset, window: usize, path: &Path) -> Result<Windows,
     let table = &dataset.table;
     let rows = table.rows();
     if window == 0 || window > rows {
-        return Err(Error::WindowLength {
-            path: path.into(),
-            window,
-            rows,
-        });
+        return Err(Error::WindowLength { path: path.into(), window, rows });
     }
     let dropped = rows % window;
     let kept = rows - dropped;
     // Sample-major windows are the row-major table itself, read with a longer row.
     let values = table.values[..kept * table.width].to_vec();
     let names = (0..window)
-        .flat_map(|t| {
-            table
-                .names
-                .iter()
-                .map(move |channel| format!("{channel}@{t}"))
-        })
+        .flat_map(|t| table.names.iter().map(move |channel| format!("{channel}@{t}")))
         .collect();
     let any = |labels: &Vec<bool>| {
-        labels[..kept]
-            .chunks_exact(window)
-            .map(|rows| rows.contains(&true))
-            .collect()
+        labels[..kept].chunks_exact(window).map(|rows| rows.contains(&true)).collect()
     };
     Ok(Windows {
         dataset: Dataset {
-            table: Table {
-                names,
-                width: window * table.width,
-                values,
-            },
+            table: Table { names, width: window * table.width, values },
             labels: dataset.labels.as_ref().map(any),
         },
         channels: table.names.clone(),
@@ -87,10 +71,7 @@ mod tests {
         assert_eq!(cut.channels, ["x", "y"]);
         assert_eq!(cut.dataset.table.width, 6);
         assert_eq!(cut.dataset.table.rows(), 2);
-        assert_eq!(
-            cut.dataset.table.names,
-            ["x@0", "y@0", "x@1", "y@1", "x@2", "y@2"]
-        );
+        assert_eq!(cut.dataset.table.names, ["x@0", "y@0", "x@1", "y@1", "x@2", "y@2"]);
         assert_eq!(cut.dataset.table.row(1), [6.0, 7.0, 8.0, 9.0, 10.0, 11.0]);
     }
 

@@ -8,33 +8,39 @@ const BETA_2: f64 = 0.999;
 const EPSILON: f64 = 1e-8;
 
 /// Moments of every parameter and the number of steps taken.
+///
+/// It moves each parameter in a unit of its own: a shift in data units and the logarithm of a scale
+/// then take steps that mean as much, whatever the unit of the data.
 #[derive(Clone, Debug)]
 pub struct Adam {
-    pub(super) mean: Vec<f64>,
-    pub(super) square: Vec<f64>,
-    pub(super) step: usize,
+    units: Vec<f64>,
+    mean: Vec<f64>,
+    square: Vec<f64>,
+    step: usize,
 }
 
 impl Adam {
-    /// For so many parameters.
-    pub fn new(len: usize) -> Self {
-        Self { mean: vec![0.0; len], square: vec![0.0; len], step: 0 }
+    /// For parameters of these units.
+    pub fn new(units: Vec<f64>) -> Self {
+        let zeros = vec![0.0; units.len()];
+        Self { units, mean: zeros.clone(), square: zeros, step: 0 }
     }
 
-    /// Moves θ against its gradient, whose length is clipped to `clip`.
+    /// Moves θ against its gradient, whose length (in the units) is clipped to `clip`.
     pub fn step(&mut self, theta: &mut [f64], dtheta: &[f64], learning_rate: f64, clip: f64) {
         self.step += 1;
-        let norm = dtheta.iter().map(|d| d * d).sum::<f64>().sqrt();
+        let square = |(d, unit): (&f64, &f64)| (d * unit) * (d * unit);
+        let norm = dtheta.iter().zip(&self.units).map(square).sum::<f64>().sqrt();
         let factor = if norm > clip { clip / norm } else { 1.0 };
         let correct_1 = 1.0 - BETA_1.powi(self.step as i32);
         let correct_2 = 1.0 - BETA_2.powi(self.step as i32);
-        let moments = self.mean.iter_mut().zip(&mut self.square);
-        for ((theta, d), (mean, square)) in theta.iter_mut().zip(dtheta).zip(moments) {
-            let d = d * factor;
+        let moments = self.mean.iter_mut().zip(&mut self.square).zip(&self.units);
+        for ((theta, d), ((mean, square), unit)) in theta.iter_mut().zip(dtheta).zip(moments) {
+            let d = d * unit * factor;
             *mean = BETA_1 * *mean + (1.0 - BETA_1) * d;
             *square = BETA_2 * *square + (1.0 - BETA_2) * d * d;
             let update = (*mean / correct_1) / ((*square / correct_2).sqrt() + EPSILON);
-            *theta -= learning_rate * update;
+            *theta -= learning_rate * unit * update;
         }
     }
 }
@@ -58,8 +64,8 @@ mod tests {
     #[test]
     fn the_first_step_has_the_length_of_the_learning_rate_in_every_direction() {
         let mut theta = [1.0, -1.0];
-        Adam::new(2).step(&mut theta, &[3.0, -0.01], 0.1, 100.0);
-        assert!((theta[0] - 0.9).abs() < 1e-6 && (theta[1] + 0.9).abs() < 1e-6, "{theta:?}");
+        Adam::new(vec![1.0, 10.0]).step(&mut theta, &[3.0, -0.01], 0.1, 100.0);
+        assert!((theta[0] - 0.9).abs() < 1e-6 && theta[1].abs() < 1e-6, "{theta:?}");
     }
 
     #[test]

@@ -24,7 +24,10 @@ pub fn checkpoint(trained: &Trained, config: &Config) -> Vec<u8> {
         .flat_map(|(name, theta, weights)| {
             let theta = trained.theta[theta].iter().flat_map(|x| x.to_le_bytes()).collect();
             let weights = trained.weights[weights].iter().flat_map(|x| x.to_le_bytes()).collect();
-            [(format!("{name}.theta"), Dtype::F64, theta), (format!("{name}.weights"), Dtype::F32, weights)]
+            [
+                (format!("{name}.theta"), Dtype::F64, theta),
+                (format!("{name}.weights"), Dtype::F32, weights),
+            ]
         })
         .collect();
     let views = tensors.iter().map(|(name, dtype, bytes): &(String, Dtype, Vec<u8>)| {

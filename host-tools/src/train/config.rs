@@ -199,19 +199,46 @@ impl Config {
         let Config { data, flow, train } = self;
         let rate = f64::from(data.false_alarm_rate);
         let checks: [(bool, String); 13] = [
-            ((1..=64).contains(&flow.layers), format!("layers = {}, 1 to 64 are possible", flow.layers)),
-            ((1..=256).contains(&flow.reflections), format!("reflections = {}, 1 to 256 are possible", flow.reflections)),
-            ((1..=256).contains(&flow.bins), format!("bins = {}, 1 to 256 are possible", flow.bins)),
-            (flow.components <= 256, format!("components = {}, at most 256 are possible", flow.components)),
+            (
+                (1..=64).contains(&flow.layers),
+                format!("layers = {}, 1 to 64 are possible", flow.layers),
+            ),
+            (
+                (1..=256).contains(&flow.reflections),
+                format!("reflections = {}, 1 to 256 are possible", flow.reflections),
+            ),
+            (
+                (1..=256).contains(&flow.bins),
+                format!("bins = {}, 1 to 256 are possible", flow.bins),
+            ),
+            (
+                flow.components <= 256,
+                format!("components = {}, at most 256 are possible", flow.components),
+            ),
             (train.epochs != Some(0), "epochs = 0, at least 1 is needed".into()),
             (train.batch > 0, "batch = 0, at least 1 is needed".into()),
-            (train.learning_rate > 0.0 && train.learning_rate < 1.0, format!("learning_rate = {}, it must lie between 0 and 1", train.learning_rate)),
-            ((0.0..1.0).contains(&train.warm_up), format!("warm_up = {}, it must be at least 0 and below 1", train.warm_up)),
-            ((0.0..10.0).contains(&train.noise), format!("noise = {}, it must be at least 0 and below 10", train.noise)),
+            (
+                train.learning_rate > 0.0 && train.learning_rate < 1.0,
+                format!("learning_rate = {}, it must lie between 0 and 1", train.learning_rate),
+            ),
+            (
+                (0.0..1.0).contains(&train.warm_up),
+                format!("warm_up = {}, it must be at least 0 and below 1", train.warm_up),
+            ),
+            (
+                (0.0..10.0).contains(&train.noise),
+                format!("noise = {}, it must be at least 0 and below 10", train.noise),
+            ),
             (train.clip > 0.0, format!("clip = {}, it must be above 0", train.clip)),
             (train.patience > 0, "patience = 0, at least 1 is needed".into()),
-            (data.held_out > 0.0 && data.held_out < 1.0, format!("held_out = {}, it must lie between 0 and 1", data.held_out)),
-            (rate > 0.0 && rate < 1.0, format!("false_alarm_rate = {rate}, it must lie between 0 and 1")),
+            (
+                data.held_out > 0.0 && data.held_out < 1.0,
+                format!("held_out = {}, it must lie between 0 and 1", data.held_out),
+            ),
+            (
+                rate > 0.0 && rate < 1.0,
+                format!("false_alarm_rate = {rate}, it must lie between 0 and 1"),
+            ),
         ];
         checks.into_iter().find(|(fine, _)| !fine).map(|(_, problem)| problem)
     }

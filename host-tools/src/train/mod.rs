@@ -15,8 +15,8 @@ pub use checkpoint::checkpoint;
 pub use config::{Config, DataConfig, FlowConfig, Outside, Rotation, Spline, Start, TrainConfig};
 pub use run::{Error, Outcome, Report, run};
 
-use rand::{RngExt, SeedableRng};
 use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::backend::Backend;
@@ -75,9 +75,9 @@ pub fn train(
 ) -> Trained {
     let dim = stack.dim;
     let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
-    let (mut theta, mut w) = init::start(&stack, from, rows, &mut rng);
+    let init::Begin { mut theta, mut w, units } = init::start(&stack, from, rows, &mut rng);
     let blur: Vec<f32> = init::deviations(rows, dim).map(|d| (d * config.noise) as f32).collect();
-    let mut adam = Adam::new(theta.len());
+    let mut adam = Adam::new(units);
     let mut order: Vec<u32> = (0..(rows.len() / dim) as u32).collect();
     let steps_per_epoch = order.len().div_ceil(config.batch);
     let held_out_rows = (held_out.len() / dim) as f64;

@@ -153,7 +153,10 @@ fn dequantise(table: &mut Table, train: &[u32], rng: &mut ChaCha8Rng, notes: &mu
             let value = table.row(train[0] as usize)[column];
             let step = 1e-3 * value.abs().max(1.0);
             let name = &table.names[column];
-            notes.push(format!("column {name} is always {value}; it may differ by ± {} before it counts", step / 2.0));
+            notes.push(format!(
+                "column {name} is always {value}; it may differ by ± {} before it counts",
+                step / 2.0
+            ));
             Resolution { column, distinct: 1, step }
         })
         .collect();
@@ -185,7 +188,10 @@ pub fn run(
     let (raw, mut table, labels) = if config.data.window > 0 {
         let windows = data::windows(dataset, config.data.window, path)?;
         if windows.dropped > 0 {
-            notes.push(format!("the last {} rows do not fill a window and were left out", windows.dropped));
+            notes.push(format!(
+                "the last {} rows do not fill a window and were left out",
+                windows.dropped
+            ));
         }
         let payload = front_end(&windows, config.data.bands)?;
         let front_end = FrontEnd::new_checked(&payload).expect("the section was just written");
@@ -202,12 +208,15 @@ pub fn run(
     }
 
     let is_anomaly = |row: u32| labels.as_ref().is_some_and(|labels| labels[row as usize]);
-    let (anomalies, normal): (Vec<u32>, Vec<u32>) = (0..table.rows() as u32).partition(|r| is_anomaly(*r));
+    let (anomalies, normal): (Vec<u32>, Vec<u32>) =
+        (0..table.rows() as u32).partition(|r| is_anomaly(*r));
     if normal.len() < MIN_ROWS {
         return Err(Error::TooFewRows { path: path.into(), found: normal.len() });
     }
-    let (train_rows, held_out_rows) = data::split(normal.len(), config.data.held_out, config.train.seed);
-    let choose = |rows: Vec<u32>| -> Vec<u32> { rows.into_iter().map(|r| normal[r as usize]).collect() };
+    let (train_rows, held_out_rows) =
+        data::split(normal.len(), config.data.held_out, config.train.seed);
+    let choose =
+        |rows: Vec<u32>| -> Vec<u32> { rows.into_iter().map(|r| normal[r as usize]).collect() };
     let (train_rows, held_out_rows) = (choose(train_rows), choose(held_out_rows));
 
     let mut rng = ChaCha8Rng::seed_from_u64(config.train.seed ^ 0x6e6f_6973_65);
@@ -215,22 +224,37 @@ pub fn run(
     let mut flow = config.flow.clone();
     let components = (train_rows.len() / ROWS_PER_COMPONENT).max(1);
     if components < flow.components {
-        notes.push(format!("{} training rows carry {components} components instead of {}", train_rows.len(), flow.components));
+        notes.push(format!(
+            "{} training rows carry {components} components instead of {}",
+            train_rows.len(),
+            flow.components
+        ));
         flow.components = components;
     }
     let steps_per_epoch = train_rows.len().div_ceil(config.train.batch);
     let epochs = *config.train.epochs.get_or_insert((STEPS / steps_per_epoch).clamp(10, 300));
     let (rows, held_out) = (pick(&table, &train_rows), pick(&table, &held_out_rows));
     let steps = epochs * steps_per_epoch;
-    let trained = train(flow.stack(dim), &rows, &held_out, epochs, flow.start, &config.train, backend, |epoch| {
-        progress(steps, epoch);
-    });
+    let trained = train(
+        flow.stack(dim),
+        &rows,
+        &held_out,
+        epochs,
+        flow.start,
+        &config.train,
+        backend,
+        |epoch| {
+            progress(steps, epoch);
+        },
+    );
 
     let names = input_names.join("\n");
     let file = path.file_name().unwrap_or_default().to_string_lossy();
     let provenance = format!(
         "fluxlet {}; {file}, {} rows, seed {}",
-        env!("CARGO_PKG_VERSION"), train_rows.len(), config.train.seed
+        env!("CARGO_PKG_VERSION"),
+        train_rows.len(),
+        config.train.seed
     );
     let mut sections: Vec<([u8; 4], &[u8])> = Vec::new();
     if let Some(payload) = &features {
@@ -241,7 +265,8 @@ pub fn run(
     let uncalibrated = trained.stack.pack(&trained.weights, &sections);
 
     // Scores come from the packed model and the readings as a device gets them, without noise.
-    let model = Model::new_checked(&uncalibrated).map_err(|e| Error::Config(format!("the trained flow cannot be packed: {e}")))?;
+    let model = Model::new_checked(&uncalibrated)
+        .map_err(|e| Error::Config(format!("the trained flow cannot be packed: {e}")))?;
     let scores = |rows: &[u32]| -> Vec<f32> {
         score(&model, &pick(&raw, rows)).iter().map(fluxlet::Reading::score).collect()
     };

@@ -35,6 +35,19 @@ pub(crate) fn gaussian_entropy() -> f64 {
     (0..3).map(|i| half + f64::from(FACTOR[i][i]).ln()).sum()
 }
 
+/// Two half circles of radius 1 that reach into one another, blurred by σ = 0.1.
+pub(crate) fn moons(rows: usize, seed: u64) -> Rows<2> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..rows)
+        .map(|i| {
+            let (y, x) = rng.random_range(0.0..core::f64::consts::PI).sin_cos();
+            let (x, y) = if i % 2 == 0 { (x, y) } else { (1.0 - x, 0.5 - y) };
+            let [a, b]: [f64; 2] = core::array::from_fn(|_| rng.sample(StandardNormal));
+            [(x + 0.1 * a) as f32, (y + 0.1 * b) as f32]
+        })
+        .collect()
+}
+
 /// CSV with these column names; without a header where there are none.
 pub(crate) fn csv<const D: usize>(names: &str, rows: &[[f32; D]]) -> String {
     let mut text = String::from(names);

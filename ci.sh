@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# The checks of this repository, the same on a laptop and in CI.
+#
+#   ./ci.sh [JOB...]       fmt  clippy  doc  msrv  firmware  test; no argument or `all`: each of them
+#
+# A job that lacks something installs it or fails and names it.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+readonly JOBS=(fmt clippy doc msrv firmware test)
+# Each board's target and image.
+readonly BOARDS=(thumbv7em-none-eabihf:qemu-m4f thumbv6m-none-eabi:qemu-m0)
+
+die() {
+    echo "ci: error: $*" >&2
+    exit 1
+}
+
+# component NAME COMMAND: a part of the toolchain that not every installation has.
+component() {
+    cargo "$2" --version >/dev/null 2>&1 && return
+    command -v rustup >/dev/null || die "cargo $2 is missing, and so is rustup, which could add it"
+    rustup component add "$1" || die "cargo $2 is missing and rustup could not add it"
+    cargo "$2" --version >/dev/null || die "cargo $2 does not run"
+}
+
+# in_firmware COMMAND...: with the environment that the boards' builds need.
+in_firmware() {
+    local environment
+    environment=$(firmware/setup.sh)
+    (
+        cd firmware
+        while IFS= read -r variable; do
+            [[ -z $variable ]] || export "${variable?}"
+        done <<<"$environment"
+        "$@"
+    )
+}
+
+job_fmt() {
+    component rustfmt fmt
+    cargo fmt --all --check
+    (cd firmware && cargo fmt --check)
+}
+
+lint_boards() {
+    local board lint=(clippy)
+    if [[ -n ${RUSTC:-} ]]; then
+        # Clippy belongs to the toolchain in PATH, and that one has no `core` for the boards.
+        echo "ci: no clippy for the boards on this machine: they are checked with rustc's lints alone"
+        lint=(check)
+        export RUSTFLAGS=-Dwarnings
+    fi
+    for board in "${BOARDS[@]}"; do
+        cargo "${lint[@]}" --target-dir target/lint --target "${board%:*}" --bin "${board#*:}" \
+            $([[ ${lint[0]} == check ]] || echo "-- -D warnings")
+    done
+}
+
+job_clippy() {
+    component clippy clippy
+    cargo clippy --workspace --all-targets -- -D warnings
+    cargo clippy -p fluxlet --features defmt -- -D warnings
+    (cd firmware && cargo clippy --lib --examples --tests -- -D warnings)
+    in_firmware lint_boards
+}
+
+job_doc() {
+    RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
+}
+
+rust_versions() {
+    local manifest
+    for manifest in Cargo.toml firmware/Cargo.toml; do
+        cargo metadata --no-deps --format-version 1 --manifest-path "$manifest" |
+            grep -o '"rust_version":[^,}]*'
+    done
+}
+
+job_msrv() {
+    local stated minimum version
+    stated=$(rust_versions | sort -u)
+    [[ $stated =~ ^\"rust_version\":\"([0-9.]+)\"$ ]] ||
+        die "the manifests state different versions of Rust, or none: $stated"
+    minimum=${BASH_REMATCH[1]}
+    version=$(rustc --version | cut -d' ' -f2)
+    [[ $(printf '%s\n' "$minimum" "$version" | sort -V | head -n 1) == "$minimum" ]] ||
+        die "rustc is $version, the manifests want $minimum"
+    if [[ $version == "$minimum" || $version == "$minimum".* ]]; then
+        echo "ci: rustc is $version, the oldest that is promised: the job \`test\` proves it"
+        return
+    fi
+    command -v rustup >/dev/null || die "rustc is $version; rustup is missing, which would bring $minimum"
+    rustup run "$minimum" rustc --version >/dev/null 2>&1 ||
+        rustup toolchain install --profile minimal "$minimum" || die "Rust $minimum could not be installed"
+    rustup run "$minimum" cargo check --workspace --all-targets --target-dir target/msrv
+}
+
+build_boards() {
+    local board
+    for board in "${BOARDS[@]}"; do
+        cargo build --release --target "${board%:*}" --bin "${board#*:}"
+    done
+}
+
+job_firmware() {
+    in_firmware build_boards
+}
+
+job_test() {
+    (cd firmware && cargo test --lib)
+    cargo test --release
+}
+
+main() {
+    local job jobs=("$@")
+    if [[ $# == 0 || $* == all ]]; then jobs=("${JOBS[@]}"); fi
+    command -v cargo >/dev/null || die "cargo is missing: install Rust from https://rustup.rs"
+    for job in "${jobs[@]}"; do
+        [[ " ${JOBS[*]} " == *" $job "* ]] || die "there is no job \`$job\`; the jobs are ${JOBS[*]}, all"
+    done
+    for job in "${jobs[@]}"; do
+        echo "ci: $job"
+        SECONDS=0
+        "job_$job"
+        echo "ci: $job passed in $SECONDS s"
+    done
+}
+
+main "$@"

@@ -1,0 +1,97 @@
+//! `fluxlet verify` and `fluxlet cost`: an emulated device computes this computer's bits.
+
+mod support;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Value, json};
+use support::data;
+use support::models::{EDGES, every_layer, odd_input, random_weights, with_all_sections};
+use support::{Folder, Ran};
+
+/// Runs a command that must succeed; setting up the boards may talk on standard error.
+fn report(folder: &Folder, line: &str) -> Value {
+    let Ran { code, stdout, stderr } = folder.run(line);
+    assert_eq!(code, Some(0), "fluxlet {line}: {stdout}{stderr}");
+    serde_json::from_str(&stdout).unwrap()
+}
+
+/// What `verify --json` says where all rows agree on both boards.
+fn equal(rows: usize) -> Value {
+    let board =
+        |target| json!({ "target": target, "rows": rows, "equal": rows, "first_difference": null });
+    json!([board("m4f"), board("m0")])
+}
+
+#[test]
+fn a_trained_model_has_the_same_bits_on_both_boards() {
+    let folder = Folder::new();
+    folder.write("x.csv", data::csv("a,b,c", &data::gaussian(400, 1)));
+    folder.ok("train x.csv -o run --epochs 5");
+    assert_eq!(report(&folder, "verify run/model.flx x.csv --json"), equal(400));
+    assert_eq!(report(&folder, "verify run/model.flx --json"), equal(1000));
+    let Ran { code, stdout, .. } = folder.run("verify run/model.flx x.csv --target m0");
+    assert_eq!(
+        (code, stdout.as_str()),
+        (Some(0), "Cortex-M0   400 of 400 rows agree: bit-identical\n")
+    );
+}
+
+#[test]
+fn every_layer_has_the_same_bits_on_both_boards_whatever_the_input() {
+    const DIM: usize = 12;
+    let folder = Folder::new();
+    let stack = every_layer(DIM);
+    folder.write("model.flx", stack.pack(&random_weights(&stack, 1.0, 21), &[]));
+    let mut rng = ChaCha8Rng::seed_from_u64(22);
+    let mut rows: Vec<[f32; DIM]> = EDGES.map(|edge| [edge; DIM]).to_vec();
+    // Each edge alone, in another column each time, in a row of ordinary numbers.
+    let ordinary = data::normals::<DIM>(EDGES.len(), 23);
+    for (i, (mut row, edge)) in ordinary.into_iter().zip(EDGES).enumerate() {
+        row[i % DIM] = edge;
+        rows.push(row);
+    }
+    rows.extend(data::normals::<DIM>(500, 24));
+    while rows.len() < 2000 {
+        rows.push(odd_input(DIM, &mut rng).try_into().unwrap());
+    }
+    folder.write("odd.npy", data::npy(&rows));
+    assert_eq!(report(&folder, "verify model.flx odd.npy --json"), equal(2000));
+}
+
+#[test]
+fn features_have_the_same_bits_on_both_boards() {
+    let folder = Folder::new();
+    folder.write("model.flx", with_all_sections());
+    let mut stream = data::normals::<2>(32 * 60, 25);
+    // Still, loud, huge, broken: a window each.
+    stream[..32].fill([0.25, -0.0]);
+    stream[32..64].iter_mut().for_each(|row| *row = row.map(|x| x * 1e6));
+    stream[64..96].iter_mut().for_each(|row| *row = row.map(|x| x * 1e38));
+    stream[96..128].iter_mut().for_each(|row| *row = row.map(|x| x * 1e-42));
+    stream[130] = [f32::NAN, f32::INFINITY];
+    folder.write("x.npy", data::npy(&stream));
+    assert_eq!(report(&folder, "verify model.flx x.npy --json"), equal(60));
+}
+
+#[test]
+fn the_cost_of_a_model_is_measured_on_both_boards() {
+    let folder = Folder::new();
+    let stack = every_layer(4);
+    let model = stack.pack(&random_weights(&stack, 1.0, 26), &[]);
+    folder.write("model.flx", &model);
+    let costs = report(&folder, "cost model.flx --json");
+    let costs = costs.as_array().unwrap();
+    assert_eq!([&costs[0]["target"], &costs[1]["target"]], ["m4f", "m0"]);
+    for cost in costs {
+        let number = |key: &str| cost[key].as_u64().unwrap();
+        assert_eq!(number("model_bytes"), model.len() as u64, "{cost}");
+        let mean = number("instructions_mean");
+        assert!(mean > 0 && mean <= number("instructions_max"), "{cost}");
+        // A microbit has 256 KB of flash and 16 KB of memory.
+        assert!((1..200_000).contains(&number("code_bytes")), "{cost}");
+        assert!((1..16_384).contains(&number("stack_bytes")), "{cost}");
+    }
+    let means = [0, 1].map(|board: usize| costs[board]["instructions_mean"].as_u64().unwrap());
+    assert!(means[0] < means[1], "floats in software take more instructions: {means:?}");
+}
