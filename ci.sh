@@ -44,16 +44,16 @@ job_fmt() {
 }
 
 lint_boards() {
-    local board lint=(clippy)
+    local board lint=(clippy) deny=(-- -D warnings)
     if [[ -n ${RUSTC:-} ]]; then
         # Clippy belongs to the toolchain in PATH, and that one has no `core` for the boards.
         echo "ci: no clippy for the boards on this machine: they are checked with rustc's lints alone"
-        lint=(check)
+        lint=(check) deny=()
         export RUSTFLAGS=-Dwarnings
     fi
     for board in "${BOARDS[@]}"; do
         cargo "${lint[@]}" --target-dir target/lint --target "${board%:*}" --bin "${board#*:}" \
-            $([[ ${lint[0]} == check ]] || echo "-- -D warnings")
+            "${deny[@]}"
     done
 }
 

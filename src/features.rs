@@ -30,7 +30,7 @@ pub struct FrontEnd<'m> {
     dct: Packed<'m>,
 }
 
-/// What [`FrontEnd::write`] needs to know.
+/// What [`Window::write`] needs to know.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Window {
     /// Channels of the sensor.

@@ -304,8 +304,9 @@ impl<'m> Model<'m> {
             }
             model.scratch_len = model.scratch_len.max(layer.scratch_len(shape));
         }
-        let [code, _, low, high] = *base_record;
+        let [code, option, low, high] = *base_record;
         model.base = Base::from_code(code, u16::from_le_bytes([low, high]))
+            .filter(|_| option == 0)
             .ok_or(Error::Shape { layer: layers })?;
         model.base_weights = model.take_weights(&mut start, model.base.weight_len(dim), layers)?;
         if !model.base.valid(dim, model.base_weights) {

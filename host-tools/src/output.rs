@@ -60,8 +60,10 @@ fn replace(
         use std::os::unix::fs::PermissionsExt;
         builder.permissions(fs::Permissions::from_mode(0o666));
     }
-    // The kind alone: the rest of the error is the temporary file's name, which tells nothing.
     let folder = folder.unwrap_or(Path::new("."));
+    // A missing folder is told in the system's words; of other errors only the kind is kept, for the
+    // rest is the temporary file's name.
+    fs::metadata(folder.join("."))?;
     let temporary = builder.tempfile_in(folder).map_err(|error| io::Error::from(error.kind()))?;
     let mut buffer = BufWriter::new(temporary.as_file().try_clone()?);
     write(&mut buffer)?;

@@ -33,9 +33,9 @@ impl Dct {
         let pi = core::f64::consts::PI;
         let log_gain = |k: usize| smooth * libm::log(k as f64 + 0.5);
         let mean = (0..n).map(log_gain).sum::<f64>() / n as f64;
-        for k in 0..n {
+        for (k, gain) in w[..n].iter_mut().enumerate() {
             let scale = libm::sqrt(if k == 0 { 1.0 } else { 2.0 } / n as f64);
-            w[k] = like.constant(scale * libm::exp(log_gain(k) - mean));
+            *gain = like.constant(scale * libm::exp(log_gain(k) - mean));
         }
         let mut at = n;
         let mut length = n;

@@ -12,7 +12,7 @@ const EPSILON: f64 = 1e-8;
 /// It moves each parameter in a unit of its own: a shift in data units and the logarithm of a scale
 /// then take steps that mean as much, whatever the unit of the data.
 #[derive(Clone, Debug)]
-pub struct Adam {
+pub(super) struct Adam {
     units: Vec<f64>,
     mean: Vec<f64>,
     square: Vec<f64>,
@@ -21,13 +21,19 @@ pub struct Adam {
 
 impl Adam {
     /// For parameters of these units.
-    pub fn new(units: Vec<f64>) -> Self {
+    pub(super) fn new(units: Vec<f64>) -> Self {
         let zeros = vec![0.0; units.len()];
         Self { units, mean: zeros.clone(), square: zeros, step: 0 }
     }
 
     /// Moves θ against its gradient, whose length (in the units) is clipped to `clip`.
-    pub fn step(&mut self, theta: &mut [f64], dtheta: &[f64], learning_rate: f64, clip: f64) {
+    pub(super) fn step(
+        &mut self,
+        theta: &mut [f64],
+        dtheta: &[f64],
+        learning_rate: f64,
+        clip: f64,
+    ) {
         self.step += 1;
         let square = |(d, unit): (&f64, &f64)| (d * unit) * (d * unit);
         let norm = dtheta.iter().zip(&self.units).map(square).sum::<f64>().sqrt();
@@ -46,7 +52,7 @@ impl Adam {
 }
 
 /// Learning rate at step `step` of `steps`.
-pub fn learning_rate(config: &TrainConfig, step: usize, steps: usize) -> f64 {
+pub(super) fn learning_rate(config: &TrainConfig, step: usize, steps: usize) -> f64 {
     let warm_up = ((steps as f64 * config.warm_up) as usize).max(1);
     let share = if step < warm_up {
         (step + 1) as f64 / warm_up as f64

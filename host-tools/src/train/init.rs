@@ -23,17 +23,17 @@ const FLATTENING: f64 = 0.5;
 const REACH: f64 = 4.0;
 
 /// Where training starts.
-pub struct Begin {
+pub(super) struct Begin {
     /// Free parameters.
-    pub theta: Vec<f64>,
+    pub(super) theta: Vec<f64>,
     /// Weights, constants included.
-    pub w: Vec<f64>,
+    pub(super) w: Vec<f64>,
     /// What counts as one step of each parameter: the spread of its column for a shift, 1 elsewhere.
-    pub units: Vec<f64>,
+    pub(super) units: Vec<f64>,
 }
 
 /// A start from the data; `rows` \[n, D\] are finite.
-pub fn start(stack: &Stack, from: Start, rows: &[f32], rng: &mut impl Rng) -> Begin {
+pub(super) fn start(stack: &Stack, from: Start, rows: &[f32], rng: &mut impl Rng) -> Begin {
     let (mut theta, mut w) = (vec![0.0; stack.theta_len()], vec![0.0; stack.weight_len()]);
     let mut units = vec![1.0; theta.len()];
     let dim = stack.dim;
@@ -96,7 +96,7 @@ fn moments(column: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
 }
 
 /// Standard deviation of each column of `rows` \[n, D\].
-pub fn deviations(rows: &[f32], dim: usize) -> impl Iterator<Item = f64> {
+pub(super) fn deviations(rows: &[f32], dim: usize) -> impl Iterator<Item = f64> {
     (0..dim).map(move |i| {
         let column = rows[i..].iter().step_by(dim).map(|x| f64::from(*x));
         moments(column).1

@@ -15,7 +15,7 @@ struct Component {
 }
 
 /// θ of a mixture of `components` on `rows` \[n\]\[D\].
-pub fn fit(rows: &[Vec<f64>], components: usize, theta: &mut [f64], rng: &mut impl Rng) {
+pub(super) fn fit(rows: &[Vec<f64>], components: usize, theta: &mut [f64], rng: &mut impl Rng) {
     let dim = rows[0].len();
     let mut mixture: Vec<Component> = seeds(rows, components, rng)
         .into_iter()

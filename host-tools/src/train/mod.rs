@@ -59,20 +59,29 @@ fn pack_weights(w: &[f64]) -> Vec<f32> {
     w.iter().map(|w| *w as f32).collect()
 }
 
-/// Trains `stack` on `rows` \[n, D\] for at most `epochs` passes, watching `held_out` \[m, D\]; all
-/// finite. `progress` is told of every step (0 to 1 of the whole run) and of every epoch.
+/// Rows that a flow is trained on, \[n, D\] each; all finite.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'r> {
+    /// Rows that move the parameters.
+    pub train: &'r [f32],
+    /// Rows that say when to stop.
+    pub held_out: &'r [f32],
+}
+
+/// Trains `stack`, started `from` there, for at most `epochs` passes over the rows. `progress` is
+/// told of every step and of every epoch.
 ///
 /// The result depends on the seed and the data, not on the number of threads.
 pub fn train(
     stack: Stack,
-    rows: &[f32],
-    held_out: &[f32],
-    epochs: usize,
     from: Start,
+    rows: Rows,
+    epochs: usize,
     config: &TrainConfig,
     backend: &impl Backend,
     mut progress: impl FnMut(Option<Epoch>),
 ) -> Trained {
+    let Rows { train: rows, held_out } = rows;
     let dim = stack.dim;
     let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
     let init::Begin { mut theta, mut w, units } = init::start(&stack, from, rows, &mut rng);

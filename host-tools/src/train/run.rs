@@ -8,7 +8,7 @@ use fluxlet::{Calibration, Model};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::{Config, Epoch, Trained, train};
+use super::{Config, Epoch, Rows, Trained, train};
 use crate::backend::Backend;
 use crate::data::{self, Dataset, Resolution, Table};
 use crate::metrics;
@@ -219,7 +219,7 @@ pub fn run(
         |rows: Vec<u32>| -> Vec<u32> { rows.into_iter().map(|r| normal[r as usize]).collect() };
     let (train_rows, held_out_rows) = (choose(train_rows), choose(held_out_rows));
 
-    let mut rng = ChaCha8Rng::seed_from_u64(config.train.seed ^ 0x6e6f_6973_65);
+    let mut rng = ChaCha8Rng::seed_from_u64(config.train.seed ^ 0x006e_6f69_7365);
     dequantise(&mut table, &train_rows, &mut rng, &mut notes);
     let mut flow = config.flow.clone();
     let components = (train_rows.len() / ROWS_PER_COMPONENT).max(1);
@@ -234,19 +234,12 @@ pub fn run(
     let steps_per_epoch = train_rows.len().div_ceil(config.train.batch);
     let epochs = *config.train.epochs.get_or_insert((STEPS / steps_per_epoch).clamp(10, 300));
     let (rows, held_out) = (pick(&table, &train_rows), pick(&table, &held_out_rows));
+    let rows = Rows { train: &rows, held_out: &held_out };
     let steps = epochs * steps_per_epoch;
-    let trained = train(
-        flow.stack(dim),
-        &rows,
-        &held_out,
-        epochs,
-        flow.start,
-        &config.train,
-        backend,
-        |epoch| {
-            progress(steps, epoch);
-        },
-    );
+    let stack = flow.stack(dim);
+    let trained = train(stack, flow.start, rows, epochs, &config.train, backend, |epoch| {
+        progress(steps, epoch);
+    });
 
     let names = input_names.join("\n");
     let file = path.file_name().unwrap_or_default().to_string_lossy();
