@@ -9,7 +9,8 @@
 //! Gradient of the mixture, with the responsibility ρ_c = share of component c in the sum and
 //! e = (z − μ)/σ: dz = −Σ_c ρ_c e/σ, dμ = ρ_c e/σ, d(1/σ) = −ρ_c e (z − μ), dk = ρ_c.
 
-use crate::math::{HALF_LN_TAU, Packed, Real, Weights, sum4};
+use crate::math::{HALF_LN_TAU, Real, sum4};
+use crate::weights::{Packed, Weights};
 
 /// Smallest σ of a component: a mixture must not collapse onto repeated readings.
 const MIN_SIGMA: f64 = 0.05;

@@ -14,8 +14,9 @@
 //! weights of a [`Dct`] of length N.
 
 use crate::bijection::{Bijection, Dct, Shape};
-use crate::math::{Packed, Real, sum4};
+use crate::math::{Real, sum4};
 use crate::model::{u16_at, u32_at};
+use crate::weights::Packed;
 
 /// Largest window: what a microcontroller's memory can hold of one.
 const MAX_WINDOW: usize = 4096;

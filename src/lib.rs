@@ -45,9 +45,11 @@ pub mod features;
 pub mod flow;
 pub mod math;
 pub mod model;
+pub mod weights;
 
 pub use base::Base;
 pub use detector::{Alarm, Calibration, LOG_PROB_MIN};
 pub use flow::{Flow, Reading, forward, inverse, log_prob, read, sample};
-pub use math::{Packed, Real, Weights};
+pub use math::Real;
 pub use model::{Error, Model};
+pub use weights::{Packed, Weights};

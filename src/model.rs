@@ -20,7 +20,7 @@ use crate::base::Base;
 use crate::bijection::{Layer, Shape};
 use crate::detector::Calibration;
 use crate::features::FrontEnd;
-use crate::math::{Packed, Weights};
+use crate::weights::{Packed, Weights};
 
 mod field {
     use super::Range;

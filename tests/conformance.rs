@@ -10,7 +10,8 @@ use common::draw::{Case, shapes};
 use common::dual::{Dual, constants, seeded};
 use common::{Worst, packed};
 use fluxlet::bijection::{Layer, Shape};
-use fluxlet::math::{Packed, Real};
+use fluxlet::math::Real;
+use fluxlet::weights::Packed;
 
 /// What each law allows, and why. ε is `f64::EPSILON`, 2.2e-16.
 const TOLERANCES: [(&str, f64); 7] = [

@@ -7,7 +7,8 @@
 //! Gradient: dx = dz scale; dshift = −dz scale; dscale = dz (x − shift).
 
 use super::{Bijection, Shape};
-use crate::math::{Packed, Real, Weights, sum4};
+use crate::math::{Real, sum4};
+use crate::weights::{Packed, Weights};
 
 /// zᵢ = (xᵢ − shiftᵢ) scaleᵢ; see the source file's head for weights and gradient.
 pub struct Affine;

@@ -16,7 +16,8 @@
 //! transpose too, with other gains.
 
 use super::{Bijection, Shape};
-use crate::math::{Packed, Real, Weights};
+use crate::math::Real;
+use crate::weights::{Packed, Weights};
 
 /// Orthonormal DCT-II times a gain; see the source file's head for formula and method.
 pub struct Dct;

@@ -10,7 +10,8 @@
 //! is stored.
 
 use super::{Bijection, Shape};
-use crate::math::{Packed, Real, Weights, add_multiple, dot};
+use crate::math::{Real, add_multiple, dot};
+use crate::weights::{Packed, Weights};
 
 /// M reflections z = x − (u·x) u one after the other; see the source file's head for the gradient.
 pub struct Householder;

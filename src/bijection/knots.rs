@@ -6,7 +6,8 @@
 //! s (m + softplus(slope)), where s = (Y_K − Y₀)/(X_K − X₀) is the mean slope and m = 1e-3.
 
 use super::Shape;
-use crate::math::{Packed, Real, Weights, logistic, softplus};
+use crate::math::{Real, logistic, softplus};
+use crate::weights::{Packed, Weights};
 
 /// Smallest share of the interval that a bin has, in width and in height.
 pub const MIN_BIN: f64 = 1e-3;

@@ -19,7 +19,8 @@ pub use permutation::Permutation;
 pub use rational_linear::RationalLinear;
 pub use rational_quadratic::RationalQuadratic;
 
-use crate::math::{Packed, Real, Weights};
+use crate::math::Real;
+use crate::weights::{Packed, Weights};
 
 /// What a layer needs to know beside its weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

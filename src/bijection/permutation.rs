@@ -3,8 +3,9 @@
 //! Weights: p \[D\], the numbers 0 … D − 1 in any order, constants.
 
 use super::{Bijection, Shape};
-use crate::math::{Packed, Real, Weights};
+use crate::math::Real;
 use crate::model::MAX_DIM;
+use crate::weights::{Packed, Weights};
 
 /// zᵢ = x\[pᵢ\].
 pub struct Permutation;

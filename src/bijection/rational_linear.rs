@@ -17,7 +17,8 @@
 
 use super::knots::{self, Bin, MAX_BINS, SLOPE, Tails, X, Y};
 use super::{Bijection, Shape};
-use crate::math::{LogProduct, Packed, Real, Weights, logistic};
+use crate::math::{LogProduct, Real, logistic};
+use crate::weights::{Packed, Weights};
 
 /// K bins of two hyperbola pieces; see the source file's head for formula and gradient.
 pub struct RationalLinear;

@@ -18,7 +18,8 @@ use core::hint::cold_path;
 
 use super::knots::{self, Bin, MAX_BINS, SLOPE, Tails, X, Y};
 use super::{Bijection, Shape};
-use crate::math::{LogProduct, Packed, Real, Weights};
+use crate::math::{LogProduct, Real};
+use crate::weights::{Packed, Weights};
 
 /// K bins of rational-quadratic functions; see the source file's head for formula and gradient.
 pub struct RationalQuadratic;

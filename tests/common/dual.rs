@@ -2,7 +2,8 @@
 
 use core::ops::{Add, Div, Mul, Neg, Sub};
 
-use fluxlet::math::{Real, Weights};
+use fluxlet::math::Real;
+use fluxlet::weights::Weights;
 
 /// v + d ε with ε² = 0. Comparisons, selections and positions follow the value alone, so the
 /// derivative is that of the branch which a kernel takes.

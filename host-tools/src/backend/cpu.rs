@@ -5,7 +5,7 @@
 //! the D numbers of a row are kept; the inside of a layer is computed again on the way back.
 
 use fearless_simd::{Level, Simd, dispatch, f32x16, prelude::*};
-use fluxlet::math::Shared;
+use fluxlet::weights::Shared;
 use rayon::prelude::*;
 
 use super::Backend;

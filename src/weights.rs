@@ -1,0 +1,195 @@
+//! Where weights live: a model's bytes in flash, a training slice, numbers of a vector kind.
+
+use crate::math::Real;
+
+/// Packed numbers that a kernel reads: a model's bytes, a training slice, a network's output.
+pub trait Weights<R: Real>: Copy {
+    /// Number of weights.
+    fn len(self) -> usize;
+    /// Weight `i`, as a number of the kind of `like`.
+    fn at(self, i: usize, like: R) -> R;
+    /// Weights `start..start + len`.
+    fn part(self, start: usize, len: usize) -> Self;
+    /// N weights from `start` on.
+    fn load<const N: usize>(self, start: usize, like: R) -> [R; N];
+    /// All weights in their order.
+    fn values(self, like: R) -> impl Iterator<Item = R>;
+    /// Four weights at a time; up to three at the end are left out.
+    fn quads(self, like: R) -> impl Iterator<Item = [R; 4]>;
+    /// The greatest `k` in `0..rows` for which `reached` holds of number `column` of row k, or 0. A
+    /// row is `STRIDE` weights; `reached` holds up to some row and not beyond.
+    #[inline(always)]
+    fn bisect<const STRIDE: usize>(
+        self,
+        rows: usize,
+        column: usize,
+        like: R,
+        reached: impl Fn(R) -> bool,
+    ) -> usize {
+        let (mut low, mut high) = (0, rows);
+        while high - low > 1 {
+            let middle = (low + high) / 2;
+            if reached(self.at(STRIDE * middle + column, like)) {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+    /// `len` weights at a time; fewer at the end are left out.
+    fn rows(self, len: usize) -> impl Iterator<Item = Self>;
+    /// Whether there are none.
+    fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Weights of the same kind as the data; one set a lane where the kind is a vector.
+impl<R: Real> Weights<R> for &[R] {
+    #[inline(always)]
+    fn len(self) -> usize {
+        <[R]>::len(self)
+    }
+    #[inline(always)]
+    fn at(self, i: usize, _like: R) -> R {
+        self[i]
+    }
+    #[inline(always)]
+    fn part(self, start: usize, len: usize) -> Self {
+        &self[start..start + len]
+    }
+    #[inline(always)]
+    fn load<const N: usize>(self, start: usize, _like: R) -> [R; N] {
+        core::array::from_fn(|n| self[start + n])
+    }
+    #[inline(always)]
+    fn values(self, _like: R) -> impl Iterator<Item = R> {
+        self.iter().copied()
+    }
+    #[inline(always)]
+    fn quads(self, _like: R) -> impl Iterator<Item = [R; 4]> {
+        self.as_chunks().0.iter().copied()
+    }
+    #[inline(always)]
+    fn rows(self, len: usize) -> impl Iterator<Item = Self> {
+        self.chunks_exact(len)
+    }
+}
+
+/// Weights in a packed model: little-endian `f32`, shared by all lanes.
+#[derive(Clone, Copy, Debug)]
+pub struct Packed<'m>(&'m [[u8; 4]]);
+
+impl<'m> Packed<'m> {
+    /// Reads `bytes` as weights; up to three bytes at the end that make no weight are left out.
+    pub fn new(bytes: &'m [u8]) -> Self {
+        Self(bytes.as_chunks().0)
+    }
+
+    /// Weight `i`, or 0 past the end.
+    #[inline(always)]
+    pub fn get(self, i: usize) -> f32 {
+        f32::from_le_bytes(*self.0.get(i).unwrap_or(&[0; 4]))
+    }
+
+    /// All weights in order.
+    pub fn iter(self) -> impl Iterator<Item = f32> + 'm {
+        self.0.iter().map(|bytes| f32::from_le_bytes(*bytes))
+    }
+}
+
+impl<R: Real> Weights<R> for Packed<'_> {
+    #[inline(always)]
+    fn len(self) -> usize {
+        self.0.len()
+    }
+    #[inline(always)]
+    fn at(self, i: usize, like: R) -> R {
+        like.lift(self.get(i))
+    }
+    #[inline(always)]
+    fn part(self, start: usize, len: usize) -> Self {
+        // The checked reader has compared every length with the layer's shape, so the fallback is
+        // never taken; it only keeps the panic machinery out of a device's image.
+        Self(self.0.get(start..).and_then(|rest| rest.get(..len)).unwrap_or(&[]))
+    }
+    #[inline(always)]
+    fn load<const N: usize>(self, start: usize, like: R) -> [R; N] {
+        // One comparison for N weights; see `part` for the fallback.
+        let weights = self.0.get(start..).and_then(|rest| rest.first_chunk::<N>());
+        let weights = weights.unwrap_or(const { &[[0; 4]; N] });
+        weights.map(|bytes| like.lift(f32::from_le_bytes(bytes)))
+    }
+    #[inline(always)]
+    fn bisect<const STRIDE: usize>(
+        self,
+        rows: usize,
+        column: usize,
+        like: R,
+        reached: impl Fn(R) -> bool,
+    ) -> usize {
+        // The same steps on slices, whose lengths the compiler can see: no check is left.
+        let mut rows = self.0.as_chunks::<STRIDE>().0.get(..rows).unwrap_or(&[]);
+        let mut low = 0;
+        while rows.len() > 1 {
+            let half = rows.len() / 2;
+            let (below, above) = rows.split_at(half);
+            if reached(like.lift(f32::from_le_bytes(above[0][column]))) {
+                rows = above;
+                low += half;
+            } else {
+                rows = below;
+            }
+        }
+        low
+    }
+    #[inline(always)]
+    fn values(self, like: R) -> impl Iterator<Item = R> {
+        self.iter().map(move |weight| like.lift(weight))
+    }
+    #[inline(always)]
+    fn quads(self, like: R) -> impl Iterator<Item = [R; 4]> {
+        let quads = self.0.as_chunks::<4>().0.iter();
+        quads.map(move |quad| quad.map(|bytes| like.lift(f32::from_le_bytes(bytes))))
+    }
+    #[inline(always)]
+    fn rows(self, len: usize) -> impl Iterator<Item = Self> {
+        self.0.chunks_exact(len).map(Self)
+    }
+}
+
+/// Weights shared by all lanes of a vector kind.
+#[derive(Clone, Copy, Debug)]
+pub struct Shared<'w>(pub &'w [f32]);
+
+impl<R: Real> Weights<R> for Shared<'_> {
+    #[inline(always)]
+    fn len(self) -> usize {
+        self.0.len()
+    }
+    #[inline(always)]
+    fn at(self, i: usize, like: R) -> R {
+        like.lift(self.0[i])
+    }
+    #[inline(always)]
+    fn part(self, start: usize, len: usize) -> Self {
+        Self(&self.0[start..start + len])
+    }
+    #[inline(always)]
+    fn load<const N: usize>(self, start: usize, like: R) -> [R; N] {
+        core::array::from_fn(|n| like.lift(self.0[start + n]))
+    }
+    #[inline(always)]
+    fn values(self, like: R) -> impl Iterator<Item = R> {
+        self.0.iter().map(move |weight| like.lift(*weight))
+    }
+    #[inline(always)]
+    fn quads(self, like: R) -> impl Iterator<Item = [R; 4]> {
+        self.0.as_chunks::<4>().0.iter().map(move |quad| quad.map(|weight| like.lift(weight)))
+    }
+    #[inline(always)]
+    fn rows(self, len: usize) -> impl Iterator<Item = Self> {
+        self.0.chunks_exact(len).map(Self)
+    }
+}
