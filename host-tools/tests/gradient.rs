@@ -1,0 +1,76 @@
+//! The trainer's likelihood and gradient, sixteen samples side by side in `f32`, against the core's
+//! kernels on one `f64` at a time.
+
+use fluxlet::bijection::Tails;
+use fluxlet_tools::backend::{Backend, Cpu};
+use fluxlet_tools::stack::Stack;
+use fluxlet_tools::train::{FlowConfig, Outside, Rotation, Spline};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rand_distr::StandardNormal;
+
+fn weights(stack: &Stack, rng: &mut impl Rng) -> Vec<f32> {
+    let theta: Vec<f64> = (0..stack.theta_len()).map(|_| rng.random_range(-0.5..0.5)).collect();
+    let mut w = vec![0.0; stack.weight_len()];
+    for span in stack.spans() {
+        span.layer.neutral(span.shape, 0.0, &mut w[span.weights]);
+    }
+    stack.constrain(&theta, &mut w);
+    w.iter().map(|w| *w as f32).collect()
+}
+
+/// −log p of one row and its gradient, layer by layer.
+fn reference(stack: &Stack, w: &[f64], row: &[f32], dw: &mut [f64]) -> f64 {
+    let mut scratch = vec![0.0; 64];
+    let mut x: Vec<f64> = row.iter().map(|x| f64::from(*x)).collect();
+    let mut inputs = Vec::new();
+    let mut ladj = 0.0;
+    for span in stack.spans() {
+        inputs.push(x.clone());
+        ladj += span.layer.forward(span.shape, &w[span.weights], &mut x, &mut scratch);
+    }
+    let (_, base) = stack.base_spans();
+    let nll = -(ladj + stack.base.log_prob(&w[base.clone()], &x, &mut scratch));
+    stack.base.backward(&w[base.clone()], &mut x, -1.0, &mut dw[base], &mut scratch);
+    let spans: Vec<_> = stack.spans().collect();
+    for (span, input) in spans.iter().zip(&mut inputs).rev() {
+        let (w, dw) = (&w[span.weights.clone()], &mut dw[span.weights.clone()]);
+        span.layer.backward(span.shape, w, input, &mut x, -1.0, dw, &mut scratch);
+    }
+    nll
+}
+
+#[test]
+fn lanes_agree_with_one_number_at_a_time() {
+    let mut rng = ChaCha8Rng::seed_from_u64(3);
+    let dim = 6;
+    for (rotation, spline, tails, components) in [
+        (Rotation::Householder, Spline::Quadratic, Outside::Linear, 5),
+        (Rotation::Dct, Spline::Quadratic, Outside::Identity, 1),
+        (Rotation::Householder, Spline::Linear, Outside::Identity, 3),
+        (Rotation::Dct, Spline::Linear, Outside::Linear, 1),
+    ] {
+        let flow = FlowConfig { rotation, spline, tails, components, ..FlowConfig::default() };
+        let stack = flow.stack(dim);
+        assert!(Tails::from_code(stack.layers[2].1.option).is_some());
+        let w = weights(&stack, &mut rng);
+        // No multiple of a chunk or of the lanes, and a third of the rows beyond the knots.
+        let mut rows: Vec<f32> = (0..75 * dim).map(|_| rng.sample(StandardNormal)).collect();
+        rows[..25 * dim].iter_mut().for_each(|x| *x *= 4.0);
+        let mut dw = vec![0.0; w.len()];
+        let nll = Cpu.nll_and_grad(&stack, &w, &rows, &mut dw);
+        assert_eq!(nll, Cpu.nll(&stack, &w, &rows), "with and without the gradient");
+
+        let exact: Vec<f64> = w.iter().map(|w| f64::from(*w)).collect();
+        let mut expected = vec![0.0; w.len()];
+        let sum: f64 =
+            rows.chunks(dim).map(|row| reference(&stack, &exact, row, &mut expected)).sum();
+        // f32 rounds each of some hundred operations a row: relative to the sum of 75 rows.
+        assert!((nll - sum).abs() < 1e-5 * (75.0 + sum.abs()), "{flow:?}: {nll} for {sum}");
+        let size = expected.iter().fold(0.0_f64, |a, b| a.max(b.abs()));
+        for (i, (got, expected)) in dw.iter().zip(&expected).enumerate() {
+            let error = (got - expected).abs() / size;
+            assert!(error < 1e-5, "{flow:?}: weight {i}: {got} for {expected}");
+        }
+    }
+}
