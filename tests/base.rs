@@ -41,13 +41,13 @@ fn backward_is_the_gradient_of_log_prob() {
 
         let mut scratch = vec![Dual::constant(f64::NAN); base.scratch_len()];
         let mut slope = |w: &[Dual], z: &[Dual]| base.log_prob(w, z, &mut scratch).d * cotangent;
-        for i in 0..DIM {
+        for (i, got) in dz.iter().enumerate() {
             let expected = slope(&constants(&w), &seeded(&z, i));
-            close(dz[i], expected, &format!("{base:?} dz {i}"));
+            close(*got, expected, &format!("{base:?} dz {i}"));
         }
-        for i in 0..w.len() {
+        for (i, got) in dw.iter().enumerate() {
             let expected = slope(&seeded(&w, i), &constants(&z));
-            close(dw[i], expected, &format!("{base:?} dw {i}"));
+            close(*got, expected, &format!("{base:?} dw {i}"));
         }
     }
 }
@@ -61,11 +61,11 @@ fn constrain_backward_is_the_gradient_of_constrain() {
         let dw: Vec<f64> = w.iter().map(|_| random.normal()).collect();
         let mut dtheta = vec![0.0; theta.len()];
         base.constrain_backward(DIM, &theta, &w, &dw, &mut dtheta);
-        for i in 0..theta.len() {
+        for (i, got) in dtheta.iter().enumerate() {
             let mut w = vec![Dual::constant(f64::NAN); w.len()];
             base.constrain(DIM, &seeded(&theta, i), &mut w);
             let expected: f64 = w.iter().zip(&dw).map(|(w, d)| w.d * d).sum();
-            close(dtheta[i], expected, &format!("{base:?} dtheta {i}"));
+            close(*got, expected, &format!("{base:?} dtheta {i}"));
         }
     }
 }
