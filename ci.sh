@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 readonly JOBS=(fmt clippy doc msrv firmware test)
 # Each board's target and image.
-readonly BOARDS=(thumbv7em-none-eabihf:qemu-m4f thumbv6m-none-eabi:qemu-m0)
+readonly BOARDS=(thumbv7em-none-eabihf:{qemu,bare}-m4f thumbv6m-none-eabi:{qemu,bare}-m0)
 
 die() {
     echo "ci: error: $*" >&2

@@ -6,7 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const SELF_TEST_MODEL: &str = "models/self-test.flx";
-const BOARDS: [&str; 2] = ["qemu-m4f", "qemu-m0"];
+/// Each image and the folder of its board.
+const IMAGES: [(&str, &str); 4] = [
+    ("qemu-m4f", "qemu-m4f"),
+    ("qemu-m0", "qemu-m0"),
+    ("bare-m4f", "qemu-m4f"),
+    ("bare-m0", "qemu-m0"),
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
@@ -41,13 +47,13 @@ fn embed_model(root: &Path) -> Result<(), Box<dyn Error>> {
 }
 
 fn link_boards(root: &Path) {
-    for board in BOARDS {
+    for (image, board) in IMAGES {
         let folder = root.join("boards").join(board);
         println!("cargo:rerun-if-changed={}", folder.join("memory.x").display());
         // cortex-m-rt's script includes `memory.x` from the search path of the one binary.
-        println!("cargo:rustc-link-arg-bin={board}=-L{}", folder.display());
-        println!("cargo:rustc-link-arg-bin={board}=-Tlink.x");
-        println!("cargo:rustc-link-arg-bin={board}=-Tdefmt.x");
+        println!("cargo:rustc-link-arg-bin={image}=-L{}", folder.display());
+        println!("cargo:rustc-link-arg-bin={image}=-Tlink.x");
+        println!("cargo:rustc-link-arg-bin={image}=-Tdefmt.x");
     }
 }
 

@@ -5,6 +5,7 @@ use crate::files::{CommandLine, RowReader, ScoreWriter};
 use crate::measure;
 use crate::{self_test, stack};
 // Linked for what they export: critical sections and the sink of the log.
+use core::hint::black_box;
 use cortex_m as _;
 use defmt_semihosting as _;
 use fluxlet::Model;
@@ -25,6 +26,18 @@ pub fn main() -> ! {
         }
     }
     process::exit(0)
+}
+
+/// Scores for ever without reading or telling anything: the smallest image that can score, to
+/// measure what scoring takes of a flash.
+pub fn bare() -> ! {
+    let mut row = [0.0; INPUT_LEN];
+    let mut work = [0.0; WORK_LEN];
+    loop {
+        if let Ok(model) = Model::new_checked(black_box(embedded::bytes())) {
+            black_box(fluxlet::read(&model, black_box(&mut row), &mut work));
+        }
+    }
 }
 
 /// Returns false where the command line names no files.

@@ -28,4 +28,4 @@ pub mod self_test;
 mod stack;
 
 #[cfg(target_os = "none")]
-pub use app::main;
+pub use app::{bare, main};

@@ -32,11 +32,11 @@ impl Board {
         }
     }
 
-    /// Cargo target, binary and QEMU machine.
-    fn build(self) -> (&'static str, &'static str, &'static str) {
+    /// Cargo target, QEMU machine, and the images of the scorer: with files and log, and alone.
+    fn build(self) -> (&'static str, &'static str, [&'static str; 2]) {
         match self {
-            Self::M4f => ("thumbv7em-none-eabihf", "qemu-m4f", "mps2-an386"),
-            Self::M0 => ("thumbv6m-none-eabi", "qemu-m0", "microbit"),
+            Self::M4f => ("thumbv7em-none-eabihf", "mps2-an386", ["qemu-m4f", "bare-m4f"]),
+            Self::M0 => ("thumbv6m-none-eabi", "microbit", ["qemu-m0", "bare-m0"]),
         }
     }
 }
@@ -62,15 +62,6 @@ pub struct Scores {
     pub bits: Vec<u32>,
     /// Instructions of each row's score, where they were counted.
     pub instructions: Vec<u64>,
-}
-
-/// Flash and memory of a scorer.
-#[derive(Clone, Copy, Debug, serde::Serialize)]
-pub struct Size {
-    /// Bytes of code and constants, without the model.
-    pub code: u64,
-    /// Bytes of stack at its deepest in a score, buffers included.
-    pub stack: u64,
 }
 
 /// Output of a command that must succeed.
@@ -113,14 +104,39 @@ impl Bench {
 
     /// Builds the scorer for `board` with the model file inside.
     pub fn build(&self, board: Board, model: &Path) -> anyhow::Result<Scorer> {
-        let (target, bin, _) = board.build();
+        let (_, _, [image, _]) = board.build();
+        let elf = self.image(board, image, model)?;
+        let folder = tempfile::tempdir()?;
+        fs::write(folder.path().join("scorer.elf"), &elf)?;
+        let plugin = self.environment.iter().find(|(key, _)| key == "FLUXLET_QEMU_PLUGIN");
+        let plugin = plugin.map(|(_, path)| PathBuf::from(path));
+        Ok(Scorer { board, folder, plugin, elf })
+    }
+
+    /// Bytes of flash that the scorer alone takes: no files, no log, and without the model.
+    pub fn code_bytes(&self, board: Board, model: &Path) -> anyhow::Result<u64> {
+        let (_, _, [_, bare]) = board.build();
+        let image = self.image(board, bare, model)?;
+        let elf = object::File::parse(&*image)?;
+        let in_flash = [".vector_table", ".text", ".rodata", ".data"];
+        let flash: u64 = elf
+            .sections()
+            .filter(|section| section.name().is_ok_and(|name| in_flash.contains(&name)))
+            .map(|section| section.size())
+            .sum();
+        Ok(flash.saturating_sub(fs::metadata(model)?.len()))
+    }
+
+    /// Builds one image of the firmware with the model file inside.
+    fn image(&self, board: Board, image: &str, model: &Path) -> anyhow::Result<Vec<u8>> {
+        let (target, _, _) = board.build();
         let model = model.canonicalize().with_context(|| format!("read {}", model.display()))?;
         let target_dir = self.firmware.join("target");
         // The image of one model must not be read while another's is built.
         let _lock = lock("build")?;
         let mut command = Command::new(std::env::var("CARGO").unwrap_or("cargo".into()));
         command
-            .args(["build", "--release", "--quiet", "--target", target, "--bin", bin])
+            .args(["build", "--release", "--quiet", "--target", target, "--bin", image])
             .arg("--manifest-path")
             .arg(self.firmware.join("Cargo.toml"))
             .arg("--target-dir")
@@ -131,13 +147,8 @@ impl Bench {
         for (key, value) in &self.environment {
             command.env(key, value);
         }
-        must(&mut command, &format!("build the scorer for {}", board.name()))?;
-        let elf = fs::read(target_dir.join(target).join("release").join(bin))?;
-        let folder = tempfile::tempdir()?;
-        fs::write(folder.path().join("scorer.elf"), &elf)?;
-        let plugin = self.environment.iter().find(|(key, _)| key == "FLUXLET_QEMU_PLUGIN");
-        let plugin = plugin.map(|(_, path)| PathBuf::from(path));
-        Ok(Scorer { board, folder, plugin, elf })
+        must(&mut command, &format!("build {image} for {}", board.name()))?;
+        Ok(fs::read(target_dir.join(target).join("release").join(image))?)
     }
 }
 
@@ -152,7 +163,7 @@ fn lock(name: &str) -> anyhow::Result<File> {
 
 impl Scorer {
     fn qemu(&self) -> Command {
-        let (_, _, machine) = self.board.build();
+        let (_, machine, _) = self.board.build();
         let mut command = Command::new("qemu-system-arm");
         command
             .args(["-M", machine, "-nographic", "-monitor", "none", "-serial", "none"])
@@ -220,20 +231,12 @@ impl Scorer {
         }
     }
 
-    /// Flash of the image without the model's `model_bytes`, and stack of one score.
-    pub fn size(&self, model_bytes: u64) -> anyhow::Result<Size> {
-        let elf = object::File::parse(&*self.elf)?;
-        let in_flash = [".vector_table", ".text", ".rodata", ".data"];
-        let flash: u64 = elf
-            .sections()
-            .filter(|section| section.name().is_ok_and(|name| in_flash.contains(&name)))
-            .map(|section| section.size())
-            .sum();
+    /// Bytes of stack at its deepest in a score, buffers included.
+    pub fn peak_stack(&self) -> anyhow::Result<u64> {
         let lines = self.self_test()?;
         let stack = lines.iter().find_map(|line| {
             line.strip_prefix("peak stack ")?.strip_suffix(" bytes")?.parse().ok()
         });
-        let stack = stack.context("find the peak stack in the self-test's log")?;
-        Ok(Size { code: flash.saturating_sub(model_bytes), stack })
+        stack.context("find the peak stack in the self-test's log")
     }
 }

@@ -54,14 +54,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut rows = Vec::new();
     for &target in targets {
         let scorer = bench.build(target, path)?;
-        let size = scorer.size(bytes.len() as u64)?;
         let counts = scorer.score(&inputs, true)?.instructions;
         anyhow::ensure!(!counts.is_empty(), "count instructions on {}: none were", target.name());
         rows.push(Row {
             target,
-            code_bytes: size.code,
+            code_bytes: bench.code_bytes(target, path)?,
             model_bytes: bytes.len() as u64,
-            stack_bytes: size.stack,
+            stack_bytes: scorer.peak_stack()?,
             instructions_mean: counts.iter().sum::<u64>() / counts.len() as u64,
             instructions_max: counts.iter().copied().max().unwrap_or(0),
         });
