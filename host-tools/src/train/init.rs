@@ -1,9 +1,8 @@
 //! Where training starts: layer by layer from the data, so that the first likelihood is already a
-//! good one. Affine layers standardise; Householder products start near the identity or
-//! at the principal axes; splines put
-//! their knots at the quantiles of each coordinate and flatten it towards a normal; the mixture is
-//! fitted to what comes out (a kind of Gaussianization: Laparra, Camps-Valls and Malo 2011,
-//! arXiv:1602.00229).
+//! good one. Affine layers standardise; Householder products start near the identity or at the
+//! principal axes; splines put their knots at the quantiles of each coordinate and flatten it
+//! towards a normal; the mixture is fitted to what comes out (a kind of Gaussianization: Laparra,
+//! Camps-Valls and Malo 2011, arXiv:1602.00229).
 
 use fluxlet::Base;
 use fluxlet::bijection::Layer;
