@@ -96,8 +96,13 @@ impl<'m> Calibration<'m> {
     /// Whether a score is an alarm at the false-alarm rate. Where the rows are too few for that
     /// rate, only a score above all of theirs is one.
     pub fn alarm(&self, score: f32) -> Alarm {
+        self.alarm_at(self.p_value(score))
+    }
+
+    /// [`Calibration::alarm`] of a score whose p-value is known.
+    pub(crate) fn alarm_at(&self, p_value: f32) -> Alarm {
         let limit = self.false_alarm_rate.max(self.smallest_p_value());
-        if self.p_value(score) <= limit { Alarm::Improbable } else { Alarm::None }
+        if p_value <= limit { Alarm::Improbable } else { Alarm::None }
     }
 
     /// Bytes of a section's payload for these held-out `scores`, in any order; how many of them

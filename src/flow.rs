@@ -79,9 +79,13 @@ pub fn read(model: &Model, input: &[f32], work: &mut [f32]) -> Reading {
 }
 
 fn judge(model: &Model, input: &[f32], log_prob: f32) -> Reading {
-    let finite = input.iter().all(|x| x.is_finite());
+    // Only the lowest density of all can mean an input that is not finite.
+    let finite = log_prob > LOG_PROB_MIN || input.iter().all(|x| x.is_finite());
     let (p_value, alarm) = match model.calibration() {
-        Some(table) => (table.p_value(-log_prob), table.alarm(-log_prob)),
+        Some(table) => {
+            let p_value = table.p_value(-log_prob);
+            (p_value, table.alarm_at(p_value))
+        }
         None => (1.0, Alarm::None),
     };
     Reading { log_prob, p_value, alarm: if finite { alarm } else { Alarm::NotFinite } }
