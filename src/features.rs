@@ -45,7 +45,7 @@ pub struct Window {
 }
 
 fn dct_shape(window: usize) -> Shape {
-    Shape { dim: window, arg: 0, option: 0 }
+    Shape::new(window, 0, 0)
 }
 
 impl Window {

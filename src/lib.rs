@@ -28,7 +28,7 @@
 //! // On a device: include_bytes!("model.flx").
 //! # let mut bytes = [0; 20 + 8 + 20];
 //! # use fluxlet::{Base, model::Parts, bijection::{Layer, Shape}};
-//! # let shape = Shape { dim: 2, arg: 0, option: 0 };
+//! # let shape = Shape::new(2, 0, 0);
 //! # Parts { dim: 2, layers: &[(Layer::Affine, shape)], base: Base::Normal,
 //! #         weights: &[1.0, -1.0, 1.0, 1.0, 0.0], sections: &[] }.write(&mut bytes);
 //! let flow = fluxlet::Flow::<2>::new(&bytes)?;
@@ -40,6 +40,7 @@
 
 pub mod base;
 pub mod bijection;
+pub mod conditioner;
 pub mod detector;
 pub mod features;
 pub mod flow;

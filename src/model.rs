@@ -224,7 +224,7 @@ fn checksum(bytes: &[u8]) -> u32 {
 fn decode(record: [u8; field::RECORD], dim: usize) -> (u8, Shape) {
     let [code, option, low, high] = record;
     let arg = usize::from(u16::from_le_bytes([low, high]));
-    (code, Shape { dim, arg, option })
+    (code, Shape::new(dim, arg, option))
 }
 
 impl<'m> Model<'m> {

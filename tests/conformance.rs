@@ -312,7 +312,7 @@ fn valid_refuses_what_is_no_bijection() {
         (Layer::Permutation, 0, 0, 1.0),        // one position twice
     ];
     for (layer, option, i, weight) in refused {
-        let shape = |arg| Shape { dim: 2, arg, option };
+        let shape = |arg| Shape::new(2, arg, option);
         // Three bins, or three reflections, where the layer has them.
         let arg = [3, 0].into_iter().find(|arg| layer.exists(shape(*arg)));
         let shape = shape(arg.expect("a size that exists"));

@@ -18,9 +18,9 @@ struct Stack(Vec<(Layer, Shape, Vec<f64>)>);
 
 impl Stack {
     fn new(dim: usize, spline: Layer, tails: Tails, random: &mut Random) -> Self {
-        let affine = (Layer::Affine, Shape { dim, arg: 0, option: 0 });
-        let rotation = (Layer::Householder, Shape { dim, arg: dim, option: 0 });
-        let spline = (spline, Shape { dim, arg: 5, option: tails as u8 });
+        let affine = (Layer::Affine, Shape::new(dim, 0, 0));
+        let rotation = (Layer::Householder, Shape::new(dim, dim, 0));
+        let spline = (spline, Shape::new(dim, 5, tails as u8));
         let layers = [affine, rotation, spline, affine, rotation, spline];
         let layers = layers.into_iter().map(|(layer, shape)| {
             let mut w = vec![0.0; layer.weight_len(shape)];

@@ -77,7 +77,7 @@ fn the_table_of_layers_is_the_code_s() {
         let (least, most) = arguments(cells[2]);
         let options = if cells[3] == "tails" { 2 } else { 1 };
         for dim in [1, 2, 3, 12, 64] {
-            let shape = |arg, option| Shape { dim, arg, option };
+            let shape = |arg, option| Shape::new(dim, arg, option);
             for (arg, option, expected) in [
                 (least, 0, true),
                 (most, options - 1, true),
@@ -120,10 +120,7 @@ fn the_table_of_sections_names_every_tag() {
 #[test]
 fn a_written_model_has_every_field_where_the_page_says() {
     let mut random = Random::new(1);
-    let layers = [
-        (Layer::Affine, Shape { dim: 3, arg: 0, option: 0 }),
-        (Layer::Householder, Shape { dim: 3, arg: 2, option: 0 }),
-    ];
+    let layers = [(Layer::Affine, Shape::new(3, 0, 0)), (Layer::Householder, Shape::new(3, 2, 0))];
     let bytes = draw(&layers, Base::Mixture(2), &[(*b"else", b"skipped")], &mut random);
     let weights: usize = 7 + 6 + 2 * 7;
     // The last offsets are expressions of L and W.
@@ -243,7 +240,7 @@ fn every_layer_gives_the_bits_of_the_page_s_arithmetic() {
                 _ => vec![(0, 0)],
             };
             for (arg, option) in args {
-                let shape = Shape { dim, arg, option };
+                let shape = Shape::new(dim, arg, option);
                 for base in [Base::Normal, Base::Mixture(3)] {
                     agree(&draw(&[(layer, shape); 2], base, &[], &mut random), 100, &mut random);
                 }
@@ -262,7 +259,7 @@ fn features_and_p_values_have_the_bits_of_the_page_s_arithmetic() {
     let mut table = vec![0; Calibration::payload_len(scores.len())];
     let len = Calibration::write(&mut scores, 0.01, &mut table);
     let sections = [(tag::FEATURES, &payload[..]), (tag::CALIBRATION, &table[..len])];
-    let shape = |arg, option| Shape { dim: window.feature_len(), arg, option };
+    let shape = |arg, option| Shape::new(window.feature_len(), arg, option);
     let layers = [
         (Layer::Affine, shape(0, 0)),
         (Layer::Householder, shape(3, 0)),

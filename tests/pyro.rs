@@ -150,7 +150,7 @@ impl Block<f64> {
 
 /// The layer of a case, or `None` where we have none.
 fn blocks<R: Real>(golden: &Golden, like: R) -> Option<Vec<Block<R>>> {
-    let shape = |dim, arg| Shape { dim, arg, option: 0 };
+    let shape = |dim, arg| Shape::new(dim, arg, 0);
     match golden.entry["type"].as_str()? {
         "Spline" => {
             let (dim, bins) = (golden.count("input_dim"), golden.count("count_bins"));

@@ -21,7 +21,7 @@ const BOUND: f32 = 3.0;
 /// C ε B with C = 8: sixteen roundings of at most ½ ε, which no formula of a bin exceeds.
 const E: f64 = 8.0 * f32::EPSILON as f64 * BOUND as f64;
 
-const SHAPE: Shape = Shape { dim: 1, arg: BINS, option: Tails::Identity as u8 };
+const SHAPE: Shape = Shape::new(1, BINS, Tails::Identity as u8);
 
 /// One spline in both kinds of number, of the very same weights.
 struct Pair {

@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state as i32 >> 8) as f32 / 8_388_608.0
     };
-    let shape = |arg, option| Shape { dim: DIM, arg, option };
+    let shape = |arg, option| Shape::new(DIM, arg, option);
     let layers = [
         (Layer::Affine, shape(0, 0)),
         (Layer::Householder, shape(3, 0)),

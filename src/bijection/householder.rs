@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_vector_of_zeros_reflects_nothing() {
-        let shape = Shape { dim: 2, arg: 1, option: 0 };
+        let shape = Shape::new(2, 1, 0);
         let mut u = [f64::NAN; 2];
         Householder::constrain(shape, &[0.0, 0.0], &mut u);
         let mut x = [3.0, 4.0];
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn one_reflection_swaps_two_axes() {
-        let shape = Shape { dim: 2, arg: 1, option: 0 };
+        let shape = Shape::new(2, 1, 0);
         let mut u = [0.0; 2];
         Householder::constrain(shape, &[1.0, -1.0], &mut u);
         let mut x = [3.0_f64, 4.0];

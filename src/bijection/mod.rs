@@ -3,13 +3,13 @@
 //! Adding a layer takes two places: its file, and its row in the table below. The row gives
 //! decoding, dispatch, training and every law test.
 
-mod affine;
-mod dct;
-mod householder;
-mod knots;
-mod permutation;
-mod rational_linear;
-mod rational_quadratic;
+pub mod affine;
+pub mod dct;
+pub mod householder;
+pub mod knots;
+pub mod permutation;
+pub mod rational_linear;
+pub mod rational_quadratic;
 
 pub use affine::Affine;
 pub use dct::Dct;
@@ -19,8 +19,29 @@ pub use permutation::Permutation;
 pub use rational_linear::RationalLinear;
 pub use rational_quadratic::RationalQuadratic;
 
+use crate::conditioner::Network;
 use crate::math::Real;
 use crate::weights::{Packed, Weights};
+
+/// Flags of a conditioned layer in [`Shape::option`], above the two bits of its spline's [`Tails`].
+pub mod option {
+    /// The bits of a spline's [`Tails`](super::Tails).
+    pub const TAILS: u8 = 0b11;
+    /// The transformer's other parameterisation: a spline's as in zuko, an affine map's gated.
+    pub const SOFT: u8 = 1 << 2;
+    /// The network is made of residual blocks.
+    pub const RESIDUAL: u8 = 1 << 3;
+    /// An autoregressive network's inputs reach its outputs directly too.
+    pub const SKIP: u8 = 1 << 4;
+    /// A coupling's first part has a spline of its own.
+    pub const FIRST_SPLINE: u8 = 1 << 5;
+    /// An autoregressive network's degrees are spread as Pyro spreads them.
+    pub const SPREAD: u8 = 1 << 5;
+    /// The network reads the context.
+    pub const CONTEXT: u8 = 1 << 6;
+    /// In a model's record: the layer runs backwards, from z to x.
+    pub const INVERTED: u8 = 1 << 7;
+}
 
 /// What a layer needs to know beside its weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +50,36 @@ pub struct Shape {
     pub dim: usize,
     /// K bins of a spline, M reflections of a Householder product; 0 elsewhere.
     pub arg: usize,
-    /// [`Tails`] of a spline; 0 elsewhere.
+    /// [`Tails`] of a spline, and flags of a conditioned layer (see [`option`]); 0 elsewhere.
     pub option: u8,
+    /// C, numbers of context that a conditioned layer reads behind the D of the data; 0 elsewhere.
+    pub context: usize,
+    /// d, numbers of a coupling's first part; 0 elsewhere.
+    pub split: usize,
+    /// The layer whose parameters a conditioned layer's network gives; `Affine` elsewhere.
+    pub transformer: Layer,
+    /// The network of a conditioned layer; [`Network::NONE`] elsewhere.
+    pub network: Network,
+}
+
+impl Shape {
+    /// The shape of a layer without a network.
+    pub const fn new(dim: usize, arg: usize, option: u8) -> Self {
+        Self {
+            dim,
+            arg,
+            option,
+            context: 0,
+            split: 0,
+            transformer: Layer::Affine,
+            network: Network::NONE,
+        }
+    }
+
+    /// Whether the layer has this flag of [`option`].
+    pub const fn has(self, flag: u8) -> bool {
+        self.option & flag != 0
+    }
 }
 
 /// An invertible map of D numbers, in place, without state.
@@ -39,13 +88,23 @@ pub struct Shape {
 /// that an optimiser moves; `scratch` has [`Bijection::scratch_len`] numbers of any content.
 /// Some weights are constants (a spline's outer knots, a cosine table): [`Bijection::neutral`]
 /// writes them and [`Bijection::constrain`] leaves them as they are.
+///
+/// A layer sees `x` \[D + C\]: the D numbers that it maps, and behind them the C numbers of context
+/// that it reads and leaves as they are ([`Shape::context`]; most layers read none, and see D).
 pub trait Bijection {
+    /// Whether a network gives the layer's parameters.
+    const CONDITIONED: bool = false;
+
     /// Whether a layer of this shape exists.
     fn exists(shape: Shape) -> bool;
     /// Packed weights that a layer of this shape reads.
     fn weight_len(shape: Shape) -> usize;
-    /// Numbers of scratch space that a call needs.
+    /// Numbers of scratch space that [`Bijection::forward`] and [`Bijection::inverse`] need.
     fn scratch_len(shape: Shape) -> usize;
+    /// Numbers of scratch space that [`Bijection::backward`] needs.
+    fn backward_scratch_len(shape: Shape) -> usize {
+        Self::scratch_len(shape)
+    }
     /// Multiply-adds of one forward pass, divisions counted as one each.
     fn multiply_adds(shape: Shape) -> usize;
     /// Whether finite weights describe a bijection.
@@ -55,7 +114,8 @@ pub trait Bijection {
     fn forward<R: Real, W: Weights<R>>(shape: Shape, w: W, x: &mut [R], scratch: &mut [R]) -> R;
     /// z → x in place; returns the ladj of the inverse, log|det ∂x/∂z|.
     fn inverse<R: Real, W: Weights<R>>(shape: Shape, w: W, z: &mut [R], scratch: &mut [R]) -> R;
-    /// Turns `dz` into dx and adds to `dw`. `x` is the layer's input on entry, scrap on return.
+    /// Turns `dz` into dx and adds to `dw`; adds to the C numbers of `dz` behind the D what the
+    /// context is worth. `x` is the layer's input on entry, scrap on return.
     fn backward<R: Real, W: Weights<R>>(
         shape: Shape,
         w: W,
@@ -80,7 +140,7 @@ pub trait Bijection {
 
 /// The table: code in a model file, and the layer of that code. A code is never given away twice.
 macro_rules! layers {
-    ($($code:literal => $name:ident,)*) => {
+    ($($code:literal => $name:ident in $file:ident,)*) => {
         /// Which bijection a layer is; its number is the code in a model file.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
@@ -109,6 +169,22 @@ macro_rules! layers {
                 match self { $(Self::$name => stringify!($name),)* }
             }
 
+            /// Name of its file, `rational_quadratic` for instance.
+            pub fn file(self) -> &'static str {
+                match self { $(Self::$name => stringify!($file),)* }
+            }
+
+            /// Its source file, whose head explains the layer. Nothing of it reaches a device that
+            /// does not ask for it.
+            pub fn source(self) -> &'static str {
+                match self { $(Self::$name => include_str!(concat!(stringify!($file), ".rs")),)* }
+            }
+
+            /// Whether a network gives its parameters.
+            pub fn is_conditioned(self) -> bool {
+                match self { $(Self::$name => $name::CONDITIONED,)* }
+            }
+
             /// See [`Bijection::exists`].
             pub fn exists(self, shape: Shape) -> bool {
                 match self { $(Self::$name => $name::exists(shape),)* }
@@ -122,6 +198,11 @@ macro_rules! layers {
             /// See [`Bijection::scratch_len`].
             pub fn scratch_len(self, shape: Shape) -> usize {
                 match self { $(Self::$name => $name::scratch_len(shape),)* }
+            }
+
+            /// See [`Bijection::backward_scratch_len`].
+            pub fn backward_scratch_len(self, shape: Shape) -> usize {
+                match self { $(Self::$name => $name::backward_scratch_len(shape),)* }
             }
 
             /// See [`Bijection::multiply_adds`].
@@ -194,10 +275,10 @@ macro_rules! layers {
 }
 
 layers! {
-    0x01 => Affine,
-    0x02 => RationalQuadratic,
-    0x03 => RationalLinear,
-    0x04 => Householder,
-    0x05 => Dct,
-    0x06 => Permutation,
+    0x01 => Affine in affine,
+    0x02 => RationalQuadratic in rational_quadratic,
+    0x03 => RationalLinear in rational_linear,
+    0x04 => Householder in householder,
+    0x05 => Dct in dct,
+    0x06 => Permutation in permutation,
 }

@@ -16,7 +16,7 @@ pub(crate) fn shapes(layer: Layer) -> Vec<Shape> {
     for dim in DIMS {
         let before = shapes.len();
         for arg in ARGS {
-            let options = (0..=u8::MAX).map(|option| Shape { dim, arg, option });
+            let options = (0..=u8::MAX).map(|option| Shape::new(dim, arg, option));
             shapes.extend(options.filter(|shape| layer.exists(*shape)));
         }
         assert!(shapes.len() > before, "{}: no shape of dimension {dim} to test", layer.name());
@@ -53,12 +53,15 @@ impl Case {
 
     /// For messages.
     pub(crate) fn name(&self) -> String {
-        let Shape { dim, arg, option } = self.shape;
+        let Shape { dim, arg, option, .. } = self.shape;
         format!("{} D={dim} arg={arg} option={option} seed={}", self.layer.name(), self.seed)
     }
 
     pub(crate) fn scratch<R: Real>(&self, content: R) -> Vec<R> {
-        vec![content; self.layer.scratch_len(self.shape)]
+        {
+            let (layer, shape) = (self.layer, self.shape);
+            vec![content; layer.scratch_len(shape).max(layer.backward_scratch_len(shape))]
+        }
     }
 
     /// x: inside, far outside, and on and around the knots of a spline.

@@ -130,7 +130,7 @@ impl Default for FlowConfig {
 impl FlowConfig {
     /// The stack for data of `dim` numbers.
     pub fn stack(&self, dim: usize) -> Stack {
-        let shape = |arg, option| Shape { dim, arg, option };
+        let shape = |arg, option| Shape::new(dim, arg, option);
         let rotation = match self.rotation {
             Rotation::Householder => (Layer::Householder, shape(self.reflections, 0)),
             Rotation::Dct => (Layer::Dct, shape(0, 0)),

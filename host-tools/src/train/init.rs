@@ -242,7 +242,7 @@ mod tests {
             .collect();
         let mut w = vec![0.0; 9];
         principal_axes(&x, 3, &mut w);
-        let shape = Shape { dim: 3, arg: 3, option: 0 };
+        let shape = Shape::new(3, 3, 0);
         let turned: Vec<Vec<f64>> = x
             .iter()
             .map(|row| {
@@ -261,7 +261,7 @@ mod tests {
     fn a_flattened_column_is_closer_to_a_normal_than_before() {
         let mut column: Vec<f64> = (1..2000).map(|i| -(1.0 - i as f64 / 2000.0).ln()).collect();
         column.sort_unstable_by(f64::total_cmp);
-        let shape = Shape { dim: 1, arg: 8, option: 1 };
+        let shape = Shape::new(1, 8, 1);
         let mut w = vec![0.0; 27];
         flatten(&column, shape, false, &mut w);
         let skewness = |column: &[f64]| {

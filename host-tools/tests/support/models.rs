@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 
 /// Every layer once, splines of both kinds with tails of both kinds, and a mixture.
 pub(crate) fn every_layer(dim: usize) -> Stack {
-    let shape = |arg, option| Shape { dim, arg, option };
+    let shape = |arg, option| Shape::new(dim, arg, option);
     let (identity, linear) = (Tails::Identity as u8, Tails::Linear as u8);
     let layers = vec![
         (Layer::Affine, shape(0, 0)),
