@@ -222,6 +222,8 @@ pub(super) struct Bin<R: Real> {
     pub(super) x1: R,
     pub(super) y1: R,
     pub(super) d1: R,
+    /// Where the pieces of a linear-rational bin meet; ½ until it is looked up.
+    pub(super) lambda: R,
 }
 
 impl<R: Real> Bin<R> {
@@ -230,7 +232,7 @@ impl<R: Real> Bin<R> {
     pub(super) fn find<W: Weights<R>>(v: R, axis: usize, knots: W, bins: usize) -> Self {
         let k = v.search::<3, _>(knots, bins, axis);
         let [x0, y0, d0, x1, y1, d1] = v.gather(knots, k, bins, 3);
-        Self { k, x0, y0, d0, x1, y1, d1 }
+        Self { k, x0, y0, d0, x1, y1, d1, lambda: v.lift(0.5) }
     }
 
     /// Whether x lies in the bin, not beyond the outer knots.

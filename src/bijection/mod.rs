@@ -10,6 +10,7 @@ pub mod knots;
 pub mod permutation;
 pub mod rational_linear;
 pub mod rational_quadratic;
+mod spline;
 
 pub use affine::Affine;
 pub use dct::Dct;

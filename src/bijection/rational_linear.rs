@@ -15,25 +15,23 @@
 //! Inverse of a piece: t = v δ l/(l r² − v (r m − δ)).
 //! Gradient: v and ladj = 2 ln(l r/N) through t, l, r, m and δ; then the side is undone.
 
-use super::knots::{self, Bin, MAX_BINS, SLOPE, Tails, X, Y};
+use super::knots::{self, Bin, MAX_BINS, SLOPE, Tails};
+use super::spline::{Form, MIN_LAMBDA, Piece, Spline};
 use super::{Bijection, Shape};
-use crate::math::{LogProduct, Real, logistic};
+use crate::math::{Real, logistic};
 use crate::weights::{Packed, Weights};
 
 /// K bins of two hyperbola pieces; see the source file's head for formula and gradient.
 pub struct RationalLinear;
-
-/// λ keeps this distance from 0 and 1.
-const MIN_LAMBDA: f64 = 0.025;
 
 /// Weights of one dimension.
 fn stride(bins: usize) -> usize {
     4 * bins + 3
 }
 
-/// A bin and where its pieces meet.
-struct Pieces<R: Real> {
-    bin: Bin<R>,
+/// What both directions need of a bin.
+struct Pieces<'b, R: Real> {
+    bin: &'b Bin<R>,
     width: R,
     height: R,
     delta: R,
@@ -41,14 +39,11 @@ struct Pieces<R: Real> {
     m: R,
 }
 
-impl<R: Real> Pieces<R> {
+impl<'b, R: Real> Pieces<'b, R> {
     #[inline(always)]
-    fn find<W: Weights<R>>(v: R, axis: usize, w: W, bins: usize) -> Self {
-        let bin = Bin::find(v, axis, w, bins);
-        let lambdas = w.part(3 * (bins + 1), bins);
-        let [lambda] = v.gather(lambdas, bin.k, bins, 1);
-        let (width, height) = (bin.x1 - bin.x0, bin.y1 - bin.y0);
-        let m = lambda * bin.d0 + (v.lift(1.0) - lambda) * bin.d1;
+    fn new(bin: &'b Bin<R>) -> Self {
+        let (width, height, lambda) = (bin.x1 - bin.x0, bin.y1 - bin.y0, bin.lambda);
+        let m = lambda * bin.d0 + (lambda.lift(1.0) - lambda) * bin.d1;
         Self { bin, width, height, delta: height / width, lambda, m }
     }
 
@@ -57,6 +52,86 @@ impl<R: Real> Pieces<R> {
     fn side(&self, left: R::Mask) -> (R, R) {
         let l = R::select(left, self.lambda, self.lambda.lift(1.0) - self.lambda);
         (l, R::select(left, self.bin.d0, self.bin.d1))
+    }
+}
+
+fn spline(shape: Shape) -> Spline {
+    Spline { bins: shape.arg, tails: Tails::of(shape), form: Form::Stored }
+}
+
+impl Piece for RationalLinear {
+    const ROOTS: bool = true;
+
+    #[inline(always)]
+    fn forward<R: Real>(bin: &Bin<R>, x: R) -> (R, R) {
+        let pieces = Pieces::new(bin);
+        let Pieces { width, delta, lambda, m, .. } = pieces;
+        let one = x.lift(1.0);
+        let xi = (x - bin.x0) / width;
+        let left = lambda.ge(xi);
+        let (l, r) = pieces.side(left);
+        let t = R::select(left, xi, one - xi);
+        // √(dz/dx) = l r/N; h v = w t r (l r/N).
+        let root = l * r / ((l - t) + r * m * t / delta);
+        let rise = width * t * r * root;
+        (R::select(left, bin.y0 + rise, bin.y1 - rise), root * root)
+    }
+
+    #[inline(always)]
+    fn inverse<R: Real>(bin: &Bin<R>, z: R) -> (R, R) {
+        let pieces = Pieces::new(bin);
+        let Pieces { width, height, delta, lambda, m, .. } = pieces;
+        let (zero, one) = (z.lift(0.0), z.lift(1.0));
+        let u = (z - bin.y0) / height;
+        // The pieces meet at u = λ r₀/m.
+        let left = (lambda * bin.d0).ge(u * m);
+        let (l, r) = pieces.side(left);
+        let v = R::select(left, u, one - u);
+        let t = v * delta * l / (l * r * r - v * (r * m - delta));
+        let t = t.max(zero).min(l);
+        let xi = R::select(left, t, one - t);
+        let root = l * r / ((l - t) + r * m * t / delta);
+        // The sum may round to just above the bin; a tail or the next bin begins there.
+        ((bin.x0 + xi * width).min(bin.x1), root * root)
+    }
+
+    #[inline(always)]
+    fn backward<R: Real>(bin: &Bin<R>, x: R, dz: R, dladj: R) -> (R, [R; 6], R) {
+        let (zero, one, two) = (x.lift(0.0), x.lift(1.0), x.lift(2.0));
+        let pieces = Pieces::new(bin);
+        let Pieces { width, height, delta, lambda, m, .. } = pieces;
+        let xi = (x - bin.x0) / width;
+        let left = lambda.ge(xi);
+        let side = R::select(left, one, -one);
+        let (l, r) = pieces.side(left);
+        let t = R::select(left, xi, one - xi);
+        let per_delta = one / delta;
+        let per_n = one / ((l - t) + r * m * t * per_delta);
+
+        // v = P/N with P = l r² t/δ, and ladj = 2 ln l + 2 ln r − 2 ln N.
+        let p = l * r * r * t * per_delta;
+        let v = p * per_n;
+        let dv = side * dz * height;
+        let dp = dv * per_n;
+        let dn = -(dv * v + two * dladj) * per_n;
+        let dt = dp * l * r * r * per_delta + dn * (r * m * per_delta - one);
+        let dl = dp * r * r * t * per_delta + dn + two * dladj / l;
+        let dr = dp * two * l * r * t * per_delta + dn * m * t * per_delta + two * dladj / r;
+        let dm = dn * r * t * per_delta;
+        let ddelta = -(dp * p + dn * r * m * t * per_delta) * per_delta;
+
+        // Undo the side; m = λ r₀ + (1 − λ) r₁.
+        let dxi = side * dt;
+        let dlambda = side * dl + dm * (bin.d0 - bin.d1);
+        let dr0 = dm * lambda + R::select(left, dr, zero);
+        let dr1 = dm * (one - lambda) + R::select(left, zero, dr);
+        let dheight = side * dz * v + ddelta / width;
+        let dwidth = -(ddelta * delta + dxi * xi) / width;
+        let dx = dxi / width;
+        // z hangs on y₀ on the left, on y₁ on the right.
+        let dy0 = R::select(left, dz, zero) - dheight;
+        let dy1 = R::select(left, zero, dz) + dheight;
+        (dx, [-dx - dwidth, dy0, dr0, dwidth, dy1, dr1], dlambda)
     }
 }
 
@@ -82,73 +157,12 @@ impl Bijection for RationalLinear {
 
     #[inline(always)]
     fn forward<R: Real, W: Weights<R>>(shape: Shape, w: W, x: &mut [R], _: &mut [R]) -> R {
-        let mut slopes = LogProduct::new(x[0]);
-        for (x, w) in x.iter_mut().zip(w.rows(stride(shape.arg))) {
-            let pieces = Pieces::find(*x, X, w, shape.arg);
-            let Pieces { bin, width, delta, lambda, m, .. } = &pieces;
-            let inside = bin.holds_x(*x);
-            let one = x.lift(1.0);
-            let xi = (*x - bin.x0) / *width;
-            let left = lambda.ge(xi);
-            let (l, r) = pieces.side(left);
-            let t = R::select(left, xi, one - xi);
-            // √(dz/dx) = l r/N; h v = w t r (l r/N).
-            let root = l * r / ((l - t) + r * *m * t / *delta);
-            let rise = *width * t * r * root;
-            let mut z = R::select(left, bin.y0 + rise, bin.y1 - rise);
-            let mut slope = root * root;
-            if !R::all(inside) {
-                let (outer, outer_slope) = match Tails::of(shape) {
-                    Tails::Identity => (*x, one),
-                    Tails::Linear => {
-                        let [from, to, root] = bin.end(x.ge(bin.x1));
-                        (to + root * root * (*x - from), root * root)
-                    }
-                };
-                z = R::select(inside, z, outer);
-                slope = R::select(inside, slope, outer_slope);
-            }
-            *x = z;
-            slopes.multiply(slope);
-        }
-        slopes.ln()
+        spline(shape).forward_all::<Self, R, W>(w, x)
     }
 
     #[inline(always)]
     fn inverse<R: Real, W: Weights<R>>(shape: Shape, w: W, z: &mut [R], _: &mut [R]) -> R {
-        let mut slopes = LogProduct::new(z[0]);
-        for (z, w) in z.iter_mut().zip(w.rows(stride(shape.arg))) {
-            let pieces = Pieces::find(*z, Y, w, shape.arg);
-            let Pieces { bin, width, height, delta, lambda, m } = &pieces;
-            let inside = bin.holds_y(*z);
-            let (zero, one) = (z.lift(0.0), z.lift(1.0));
-            let u = (*z - bin.y0) / *height;
-            // The pieces meet at u = λ r₀/m.
-            let left = (*lambda * bin.d0).ge(u * *m);
-            let (l, r) = pieces.side(left);
-            let v = R::select(left, u, one - u);
-            let t = v * *delta * l / (l * r * r - v * (r * *m - *delta));
-            let t = t.max(zero).min(l);
-            let xi = R::select(left, t, one - t);
-            let root = l * r / ((l - t) + r * *m * t / *delta);
-            // The sum may round to just above the bin; a tail or the next bin begins there.
-            let mut x = (bin.x0 + xi * *width).min(bin.x1);
-            let mut slope = root * root;
-            if !R::all(inside) {
-                let (outer, outer_slope) = match Tails::of(shape) {
-                    Tails::Identity => (*z, one),
-                    Tails::Linear => {
-                        let [to, from, root] = bin.end(z.ge(bin.y1));
-                        (to + (*z - from) / (root * root), root * root)
-                    }
-                };
-                x = R::select(inside, x, outer);
-                slope = R::select(inside, slope, outer_slope);
-            }
-            *z = x;
-            slopes.multiply(slope);
-        }
-        -slopes.ln()
+        spline(shape).inverse_all::<Self, R, W>(w, z)
     }
 
     #[inline(always)]
@@ -161,69 +175,7 @@ impl Bijection for RationalLinear {
         dw: &mut [R],
         _: &mut [R],
     ) {
-        let bins = shape.arg;
-        let per_dim = w.rows(stride(bins)).zip(dw.chunks_exact_mut(stride(bins)));
-        for ((&x, dz), (w, dw)) in x.iter().zip(dz.iter_mut()).zip(per_dim) {
-            let (zero, one, two) = (x.lift(0.0), x.lift(1.0), x.lift(2.0));
-            let pieces = Pieces::find(x, X, w, bins);
-            let Pieces { ref bin, width, height, delta, lambda, m } = pieces;
-            let inside = bin.holds_x(x);
-            // Outside, the bin's formulas run at its edge, so that they stay finite, and count 0.
-            let within = x.max(bin.x0).min(bin.x1);
-            let xi = (within - bin.x0) / width;
-            let left = lambda.ge(xi);
-            let side = R::select(left, one, -one);
-            let (l, r) = pieces.side(left);
-            let t = R::select(left, xi, one - xi);
-            let per_delta = one / delta;
-            let per_n = one / ((l - t) + r * m * t * per_delta);
-            let dy = R::select(inside, *dz, zero);
-            let dl = R::select(inside, dladj, zero);
-
-            // v = P/N with P = l r² t/δ, and ladj = 2 ln l + 2 ln r − 2 ln N.
-            let p = l * r * r * t * per_delta;
-            let v = p * per_n;
-            let dv = side * dy * height;
-            let dp = dv * per_n;
-            let dn = -(dv * v + two * dl) * per_n;
-            let dt = dp * l * r * r * per_delta + dn * (r * m * per_delta - one);
-            let dl_end = dp * r * r * t * per_delta + dn + two * dl / l;
-            let dr = dp * two * l * r * t * per_delta + dn * m * t * per_delta + two * dl / r;
-            let dm = dn * r * t * per_delta;
-            let ddelta = -(dp * p + dn * r * m * t * per_delta) * per_delta;
-
-            // Undo the side; m = λ r₀ + (1 − λ) r₁.
-            let dxi = side * dt;
-            let dlambda = side * dl_end + dm * (bin.d0 - bin.d1);
-            let dr0 = dm * lambda + R::select(left, dr, zero);
-            let dr1 = dm * (one - lambda) + R::select(left, zero, dr);
-            let dheight = side * dy * v + ddelta / width;
-            let dwidth = -(ddelta * delta + dxi * xi) / width;
-            let dx = dxi / width;
-            // z hangs on y₀ on the left, on y₁ on the right.
-            let dy0 = R::select(left, dy, zero) - dheight;
-            let dy1 = R::select(left, zero, dy) + dheight;
-
-            let (dknots, dlambdas) = dw.split_at_mut(3 * (bins + 1));
-            R::scatter([-dx - dwidth, dy0, dr0, dwidth, dy1, dr1], dknots, bin.k, bins, 3);
-            R::scatter([dlambda], dlambdas, bin.k, bins, 1);
-
-            let (outer, outer_dl) = (R::select(inside, zero, *dz), R::select(inside, zero, dladj));
-            *dz = dx
-                + match Tails::of(shape) {
-                    Tails::Identity => outer,
-                    Tails::Linear => {
-                        // z = y + root² (x − from) beyond the end knot (from, y).
-                        let above = x.ge(bin.x1);
-                        let [from, _, root] = bin.end(above);
-                        let slope = root * root;
-                        let droot = two * root * (outer * (x - from) + outer_dl / slope);
-                        let knot = [-(outer * slope), outer, droot];
-                        knots::scatter_end(above, knot, dknots, bin.k, bins);
-                        outer * slope
-                    }
-                };
-        }
+        spline(shape).backward_all::<Self, R, W>(w, x, dz, dladj, dw);
     }
 
     fn theta_len(shape: Shape) -> usize {

@@ -14,11 +14,10 @@
 //! Gradient, from dz and dladj, by the chain rule through ξ, δ, d₀, d₁ and h; each line of
 //! [`RationalQuadratic::backward`] is one partial derivative.
 
-use core::hint::cold_path;
-
-use super::knots::{self, Bin, MAX_BINS, SLOPE, Tails, X, Y};
+use super::knots::{self, Bin, MAX_BINS, SLOPE, Tails};
+use super::spline::{Form, Piece, Spline};
 use super::{Bijection, Shape};
-use crate::math::{LogProduct, Real};
+use crate::math::Real;
 use crate::weights::{Packed, Weights};
 
 /// K bins of rational-quadratic functions; see the source file's head for formula and gradient.
@@ -45,6 +44,79 @@ impl<R: Real> Terms<R> {
     }
 }
 
+fn spline(shape: Shape) -> Spline {
+    Spline { bins: shape.arg, tails: Tails::of(shape), form: Form::Stored }
+}
+
+impl Piece for RationalQuadratic {
+    const ROOTS: bool = false;
+
+    #[inline(always)]
+    fn forward<R: Real>(bin: &Bin<R>, x: R) -> (R, R) {
+        let per_width = x.lift(1.0) / (bin.x1 - bin.x0);
+        let height = bin.y1 - bin.y0;
+        let u = Terms::new(bin, (x - bin.x0) * per_width, height * per_width);
+        let per_beta = x.lift(1.0) / u.beta;
+        let ratio = u.delta * per_beta;
+        // The sum may round to just above the bin; a tail or the next bin begins there.
+        let z = (bin.y0 + height * u.alpha * per_beta).min(bin.y1);
+        (z, ratio * ratio * u.gamma)
+    }
+
+    #[inline(always)]
+    fn inverse<R: Real>(bin: &Bin<R>, z: R) -> (R, R) {
+        let (width, height) = (bin.x1 - bin.x0, bin.y1 - bin.y0);
+        let delta = height / width;
+        // Eqs. 6–8 divided by h, with v = (z − y₀)/h: a ξ² + b ξ − δ v = 0. The root is
+        // written so that nothing cancels: a > 0 wherever b < 0.
+        let v = (z - bin.y0) / height;
+        let (zero, one, two) = (z.lift(0.0), z.lift(1.0), z.lift(2.0));
+        let s = bin.d0 + bin.d1 - two * delta;
+        let b = bin.d0 - v * s;
+        let a = delta - b;
+        let root = (b * b + z.lift(4.0) * a * delta * v).max(zero).sqrt();
+        let positive = b.ge(zero);
+        let numerator = R::select(positive, two * delta * v, root - b);
+        let denominator = R::select(positive, b + root, two * a);
+        let xi = (numerator / denominator).max(zero).min(one);
+        let u = Terms::new(bin, xi, delta);
+        let ratio = delta / u.beta;
+        ((bin.x0 + xi * width).min(bin.x1), ratio * ratio * u.gamma)
+    }
+
+    #[inline(always)]
+    fn backward<R: Real>(bin: &Bin<R>, x: R, dz: R, dladj: R) -> (R, [R; 6], R) {
+        let (one, two) = (x.lift(1.0), x.lift(2.0));
+        let (width, height) = (bin.x1 - bin.x0, bin.y1 - bin.y0);
+        let per_width = one / width;
+        let delta = height * per_width;
+        let u = Terms::new(bin, (x - bin.x0) * per_width, delta);
+        let (per_beta, per_gamma) = (one / u.beta, one / u.gamma);
+
+        // z = y₀ + h α/β; ladj = 2 ln δ + ln γ − 2 ln β.
+        let g = dz * height * per_beta * per_beta;
+        let ratio = delta * per_beta;
+        // S and φ of the paper: β = δ + Sφ.
+        let (s, phi) = (bin.d0 + bin.d1 - two * delta, u.xi * u.eta);
+        let turn = one - two * u.xi;
+        let dxi = dz * width * ratio * ratio * u.gamma
+            + dladj
+                * two
+                * ((bin.d1 * u.xi + delta * turn - bin.d0 * u.eta) * per_gamma
+                    - s * turn * per_beta);
+        let bend = one - two * phi;
+        let ddelta = g * (u.xi * u.xi * u.beta - u.alpha * bend)
+            + dladj * two * (one / delta + phi * per_gamma - bend * per_beta);
+        let dd0 = g * phi * (u.beta - u.alpha)
+            + dladj * (u.eta * u.eta * per_gamma - two * phi * per_beta);
+        let dd1 = dladj * (u.xi * u.xi * per_gamma - two * phi * per_beta) - g * u.alpha * phi;
+        let dheight = dz * u.alpha * per_beta + ddelta * per_width;
+        let dwidth = -(ddelta * delta + dxi * u.xi) * per_width;
+        let dx = dxi * per_width;
+        (dx, [-dx - dwidth, dz - dheight, dd0, dwidth, dheight, dd1], x.lift(0.0))
+    }
+}
+
 impl Bijection for RationalQuadratic {
     fn exists(shape: Shape) -> bool {
         (1..=MAX_BINS).contains(&shape.arg) && Tails::from_code(shape.option).is_some()
@@ -65,77 +137,12 @@ impl Bijection for RationalQuadratic {
 
     #[inline(always)]
     fn forward<R: Real, W: Weights<R>>(shape: Shape, w: W, x: &mut [R], _: &mut [R]) -> R {
-        let (bins, stride) = (shape.arg, 3 * (shape.arg + 1));
-        let mut slopes = LogProduct::new(x[0]);
-        for (x, knots) in x.iter_mut().zip(w.rows(stride)) {
-            let bin = Bin::find(*x, X, knots, bins);
-            let per_width = x.lift(1.0) / (bin.x1 - bin.x0);
-            let height = bin.y1 - bin.y0;
-            let u = Terms::new(&bin, (*x - bin.x0) * per_width, height * per_width);
-            let per_beta = x.lift(1.0) / u.beta;
-            let ratio = u.delta * per_beta;
-            // The sum may round to just above the bin; a tail or the next bin begins there.
-            let mut z = (bin.y0 + height * u.alpha * per_beta).min(bin.y1);
-            let mut slope = ratio * ratio * u.gamma;
-            if !(R::all(x.ge(bin.x0)) && R::all(bin.x1.ge(*x))) {
-                cold_path();
-                let inside = bin.holds_x(*x);
-                let (outer, outer_slope) = match Tails::of(shape) {
-                    Tails::Identity => (*x, x.lift(1.0)),
-                    Tails::Linear => {
-                        let [from, to, slope] = bin.end(x.ge(bin.x1));
-                        (to + slope * (*x - from), slope)
-                    }
-                };
-                z = R::select(inside, z, outer);
-                slope = R::select(inside, slope, outer_slope);
-            }
-            *x = z;
-            slopes.multiply(slope);
-        }
-        slopes.ln()
+        spline(shape).forward_all::<Self, R, W>(w, x)
     }
 
     #[inline(always)]
     fn inverse<R: Real, W: Weights<R>>(shape: Shape, w: W, z: &mut [R], _: &mut [R]) -> R {
-        let (bins, stride) = (shape.arg, 3 * (shape.arg + 1));
-        let mut slopes = LogProduct::new(z[0]);
-        for (z, knots) in z.iter_mut().zip(w.rows(stride)) {
-            let bin = Bin::find(*z, Y, knots, bins);
-            let inside = bin.holds_y(*z);
-            let (width, height) = (bin.x1 - bin.x0, bin.y1 - bin.y0);
-            let delta = height / width;
-            // Eqs. 6–8 divided by h, with v = (z − y₀)/h: a ξ² + b ξ − δ v = 0. The root is
-            // written so that nothing cancels: a > 0 wherever b < 0.
-            let v = (*z - bin.y0) / height;
-            let (zero, one, two) = (z.lift(0.0), z.lift(1.0), z.lift(2.0));
-            let s = bin.d0 + bin.d1 - two * delta;
-            let b = bin.d0 - v * s;
-            let a = delta - b;
-            let root = (b * b + z.lift(4.0) * a * delta * v).max(zero).sqrt();
-            let positive = b.ge(zero);
-            let numerator = R::select(positive, two * delta * v, root - b);
-            let denominator = R::select(positive, b + root, two * a);
-            let xi = (numerator / denominator).max(zero).min(one);
-            let u = Terms::new(&bin, xi, delta);
-            let ratio = delta / u.beta;
-            let mut x = (bin.x0 + xi * width).min(bin.x1);
-            let mut slope = ratio * ratio * u.gamma;
-            if !R::all(inside) {
-                let (outer, outer_slope) = match Tails::of(shape) {
-                    Tails::Identity => (*z, one),
-                    Tails::Linear => {
-                        let [to, from, slope] = bin.end(z.ge(bin.y1));
-                        (to + (*z - from) / slope, slope)
-                    }
-                };
-                x = R::select(inside, x, outer);
-                slope = R::select(inside, slope, outer_slope);
-            }
-            *z = x;
-            slopes.multiply(slope);
-        }
-        -slopes.ln()
+        spline(shape).inverse_all::<Self, R, W>(w, z)
     }
 
     #[inline(always)]
@@ -148,59 +155,7 @@ impl Bijection for RationalQuadratic {
         dw: &mut [R],
         _: &mut [R],
     ) {
-        let (bins, stride) = (shape.arg, 3 * (shape.arg + 1));
-        let per_dim = w.rows(stride).zip(dw.chunks_exact_mut(stride));
-        for ((&x, dz), (knots, dw)) in x.iter().zip(dz.iter_mut()).zip(per_dim) {
-            let (zero, one, two) = (x.lift(0.0), x.lift(1.0), x.lift(2.0));
-            let bin = Bin::find(x, X, knots, bins);
-            let inside = bin.holds_x(x);
-            // Outside, the bin's formulas run at its edge, so that they stay finite, and count 0.
-            let within = x.max(bin.x0).min(bin.x1);
-            let (width, height) = (bin.x1 - bin.x0, bin.y1 - bin.y0);
-            let per_width = one / width;
-            let delta = height * per_width;
-            let u = Terms::new(&bin, (within - bin.x0) * per_width, delta);
-            let (per_beta, per_gamma) = (one / u.beta, one / u.gamma);
-            let dy = R::select(inside, *dz, zero);
-            let dl = R::select(inside, dladj, zero);
-
-            // z = y₀ + h α/β; ladj = 2 ln δ + ln γ − 2 ln β.
-            let g = dy * height * per_beta * per_beta;
-            let ratio = delta * per_beta;
-            // S and φ of the paper: β = δ + Sφ.
-            let (s, phi) = (bin.d0 + bin.d1 - two * delta, u.xi * u.eta);
-            let turn = one - two * u.xi;
-            let dxi = dy * width * ratio * ratio * u.gamma
-                + dl * two
-                    * ((bin.d1 * u.xi + delta * turn - bin.d0 * u.eta) * per_gamma
-                        - s * turn * per_beta);
-            let bend = one - two * phi;
-            let ddelta = g * (u.xi * u.xi * u.beta - u.alpha * bend)
-                + dl * two * (one / delta + phi * per_gamma - bend * per_beta);
-            let dd0 = g * phi * (u.beta - u.alpha)
-                + dl * (u.eta * u.eta * per_gamma - two * phi * per_beta);
-            let dd1 = dl * (u.xi * u.xi * per_gamma - two * phi * per_beta) - g * u.alpha * phi;
-            let dheight = dy * u.alpha * per_beta + ddelta * per_width;
-            let dwidth = -(ddelta * delta + dxi * u.xi) * per_width;
-            let dx = dxi * per_width;
-
-            let (dx0, dy0) = (-dx - dwidth, dy - dheight);
-            R::scatter([dx0, dy0, dd0, dwidth, dheight, dd1], dw, bin.k, bins, 3);
-            let (outer, outer_dl) = (R::select(inside, zero, *dz), R::select(inside, zero, dladj));
-            *dz = dx
-                + match Tails::of(shape) {
-                    Tails::Identity => outer,
-                    Tails::Linear => {
-                        // z = y + slope (x − from) beyond the end knot (from, y).
-                        let above = x.ge(bin.x1);
-                        let [from, _, slope] = bin.end(above);
-                        let dslope = outer * (x - from) + outer_dl / slope;
-                        let knot = [-(outer * slope), outer, dslope];
-                        knots::scatter_end(above, knot, dw, bin.k, bins);
-                        outer * slope
-                    }
-                };
-        }
+        spline(shape).backward_all::<Self, R, W>(w, x, dz, dladj, dw);
     }
 
     fn theta_len(shape: Shape) -> usize {
