@@ -1,4 +1,30 @@
 //! The network that gives a conditioned layer its parameters.
+//!
+//! # Formula
+//!
+//! A dense network takes a₀, the inputs, through its hidden layers, aₗ = act(Wₗ aₗ₋₁ + bₗ), and gives
+//! W a + b of the last. With residual blocks (He et al. 2016, arXiv:1512.03385; Durkan et al. 2019,
+//! arXiv:1906.04032, appendix B) h = W₀ a₀ + b₀, each block adds W′ act(W act(h) + b) + b′ to h, and the
+//! outputs are W h + b. The inputs are the context, then the variables that the layer conditions on.
+//!
+//! # Masks by degrees
+//!
+//! An autoregressive layer's network is masked (MADE, Germain et al. 2015, arXiv:1502.03509): a unit
+//! of degree g sees the context and the first g variables only. Units stand in the order of their
+//! degrees, so that a unit sees a prefix of the layer before it: what is masked out is not stored,
+//! and not computed. When one more variable is known, the units of one more degree follow, and with
+//! them the parameters of the next variable. Forward and inverse are the same walk, and the inverse
+//! costs one pass of the network where a masked matrix product needs D of them.
+//!
+//! # Weights
+//!
+//! In the order of that walk: for each step the new units of each layer, then the outputs of the
+//! step. Rows come in blocks of 8, and a rest of 4, 2 and 1: for each block the biases of its rows,
+//! then for each input one weight a row.
+
+use crate::bijection::{Shape, option};
+use crate::math::{Real, logistic, softplus};
+use crate::weights::Weights;
 
 /// Hidden layers that a network can have.
 pub const MAX_DEPTH: usize = 4;
@@ -11,7 +37,7 @@ pub enum Activation {
     Relu = 0,
     /// tanh a.
     Tanh = 1,
-    /// a σ(a).
+    /// a σ(a), also called swish.
     Silu = 2,
     /// a above 0, eᵃ − 1 below.
     Elu = 3,
@@ -19,8 +45,82 @@ pub enum Activation {
     Softplus = 4,
     /// a above 0, a/100 below.
     LeakyRelu = 5,
-    /// σ(a).
+    /// σ(a) = 1/(1 + e⁻ᵃ).
     Sigmoid = 6,
+}
+
+/// Slope of [`Activation::LeakyRelu`] below 0.
+const LEAK: f64 = 0.01;
+
+impl Activation {
+    /// Every activation, in the order of the codes.
+    pub const ALL: [Self; 7] = [
+        Self::Relu,
+        Self::Tanh,
+        Self::Silu,
+        Self::Elu,
+        Self::Softplus,
+        Self::LeakyRelu,
+        Self::Sigmoid,
+    ];
+
+    /// The activation of this code in a model file.
+    pub fn from_code(code: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(code)).copied()
+    }
+
+    /// Its name in lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Relu => "relu",
+            Self::Tanh => "tanh",
+            Self::Silu => "silu",
+            Self::Elu => "elu",
+            Self::Softplus => "softplus",
+            Self::LeakyRelu => "leaky_relu",
+            Self::Sigmoid => "sigmoid",
+        }
+    }
+
+    /// The activation at `a`.
+    #[inline(always)]
+    pub fn forward<R: Real>(self, a: R) -> R {
+        let (zero, one) = (a.lift(0.0), a.lift(1.0));
+        match self {
+            Self::Relu => a.max(zero),
+            // σ takes its exponential of a number below 0, so nothing overflows.
+            Self::Tanh => a.lift(2.0) * logistic(a + a) - one,
+            Self::Silu => a * logistic(a),
+            Self::Elu => R::select(a.ge(zero), a, a.min(zero).exp() - one),
+            Self::Softplus => softplus(a),
+            Self::LeakyRelu => R::select(a.ge(zero), a, a.constant(LEAK) * a),
+            Self::Sigmoid => logistic(a),
+        }
+    }
+
+    /// Its derivative at `a`.
+    #[inline(always)]
+    pub fn backward<R: Real>(self, a: R) -> R {
+        let (zero, one) = (a.lift(0.0), a.lift(1.0));
+        match self {
+            Self::Relu => R::select(zero.ge(a), zero, one),
+            Self::Tanh => {
+                let t = self.forward(a);
+                one - t * t
+            }
+            Self::Silu => {
+                let share = logistic(a);
+                share * (one + a * (one - share))
+            }
+            Self::Elu => R::select(a.ge(zero), one, a.min(zero).exp()),
+            Self::Softplus => logistic(a),
+            Self::LeakyRelu => R::select(a.ge(zero), one, a.constant(LEAK)),
+            Self::Sigmoid => {
+                let share = logistic(a);
+                share * (one - share)
+            }
+        }
+    }
 }
 
 /// Widths of a network's hidden layers, and its activation.
@@ -35,4 +135,506 @@ pub struct Network {
 impl Network {
     /// No network.
     pub const NONE: Self = Self { hidden: [0; MAX_DEPTH], activation: Activation::Relu };
+}
+
+/// A layer's network with all that its shape says, and the walk through it.
+#[derive(Clone, Copy)]
+pub struct Conditioner {
+    network: Network,
+    residual: bool,
+    skip: bool,
+    spread: bool,
+    context: usize,
+    /// D of an autoregressive layer; 0 where all inputs are known at once.
+    steps: usize,
+    /// Variables beside the context.
+    variables: usize,
+    /// Outputs of a step.
+    outputs: usize,
+}
+
+/// Rows of weights that stand together: the units of one layer, or the outputs, of one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rows {
+    /// The hidden layer; `None` for the outputs.
+    pub layer: Option<usize>,
+    /// Variables that are known at this step.
+    pub known: usize,
+    /// Number of the first row's unit within its layer.
+    pub first: usize,
+    /// Number of rows.
+    pub count: usize,
+    /// Inputs of each row: a prefix of the layer before; of the outputs, then a prefix of the inputs
+    /// where there are skip connections.
+    pub fan_in: usize,
+    /// Where the rows begin among the network's weights.
+    pub start: usize,
+}
+
+impl Rows {
+    /// Weights of the rows, biases included.
+    #[expect(clippy::len_without_is_empty, reason = "a group always has a bias a row")]
+    pub fn len(self) -> usize {
+        self.count * (self.fan_in + 1)
+    }
+
+    /// Where a number of row `row` stands among the network's weights: column 0 is the bias, column
+    /// i + 1 the weight of input i.
+    pub fn position(self, row: usize, column: usize) -> usize {
+        let mut first = 0;
+        for size in [8, 4, 2, 1] {
+            let blocks = (self.count - first) / size;
+            if row < first + size * blocks {
+                let block = first + (row - first) / size * size;
+                return self.start + block * (self.fan_in + 1) + size * column + row - block;
+            }
+            first += size * blocks;
+        }
+        self.start + self.len()
+    }
+}
+
+/// What a walk keeps of the network, one number for each unit of each layer.
+pub(crate) struct Units<'s, R> {
+    /// Context, then the variables in their order.
+    pub(crate) inputs: &'s mut [R],
+    /// Behind the activation; of the last layer with residual blocks, before it.
+    pub(crate) active: &'s mut [R],
+    /// Before the activation; may be empty for a dense network that is not asked for a gradient.
+    pub(crate) before: &'s mut [R],
+}
+
+/// The gradients of [`Units`].
+pub(crate) struct UnitGradients<'s, R> {
+    pub(crate) inputs: &'s mut [R],
+    pub(crate) active: &'s mut [R],
+}
+
+/// Cuts `len` numbers off the front of `scratch`.
+#[inline(always)]
+pub(crate) fn take<'s, R>(scratch: &mut &'s mut [R], len: usize) -> &'s mut [R] {
+    let (front, rest) = core::mem::take(scratch).split_at_mut(len);
+    *scratch = rest;
+    front
+}
+
+impl Conditioner {
+    /// The network of `shape` that reads `variables` numbers, all at once, and gives `outputs`.
+    pub fn dense(shape: Shape, variables: usize, outputs: usize) -> Self {
+        Self {
+            network: shape.network,
+            residual: shape.has(option::RESIDUAL),
+            skip: false,
+            spread: false,
+            context: shape.context,
+            steps: 0,
+            variables,
+            outputs,
+        }
+    }
+
+    /// The masked network of `shape` that gives `outputs` for each of the D variables.
+    pub fn masked(shape: Shape, outputs: usize) -> Self {
+        Self {
+            skip: shape.has(option::SKIP),
+            spread: shape.has(option::SPREAD),
+            steps: shape.dim,
+            ..Self::dense(shape, shape.dim, outputs)
+        }
+    }
+
+    /// Whether the widths make a network.
+    pub(crate) fn exists(shape: Shape) -> bool {
+        let [first, second, rest @ ..] = shape.network.hidden;
+        if shape.has(option::RESIDUAL) {
+            return first > 0 && (1..=16).contains(&second) && rest == [0; MAX_DEPTH - 2];
+        }
+        // No gap: behind the first width of 0 all are 0.
+        first > 0 && shape.network.hidden.windows(2).all(|pair| pair[0] > 0 || pair[1] == 0)
+    }
+
+    /// Products of the hidden part.
+    pub fn layers(self) -> usize {
+        if self.residual {
+            1 + 2 * usize::from(self.network.hidden[1])
+        } else {
+            self.network.hidden.iter().take_while(|width| **width > 0).count()
+        }
+    }
+
+    fn full_width(self, layer: usize) -> usize {
+        let layer = if self.residual { 0 } else { layer };
+        usize::from(self.network.hidden.get(layer).copied().unwrap_or(0))
+    }
+
+    /// Units of a hidden layer that see no more than the context and the first `known` variables.
+    pub fn width(self, layer: usize, known: usize) -> usize {
+        let units = self.full_width(layer);
+        if self.steps == 0 {
+            return units;
+        }
+        // Degrees run from `low` to `high`, D − 1 of them, or D with a context.
+        let low = usize::from(self.context == 0);
+        let high = (self.steps - 1).max(low);
+        if known < low || known >= self.steps {
+            return 0;
+        }
+        let degrees = high - low + 1;
+        let reached = (known - low + 1).min(degrees);
+        if !self.spread || units == 1 || degrees == 1 {
+            // Unit i has degree low + i mod degrees.
+            return units / degrees * reached + (units % degrees).min(reached);
+        }
+        if reached == degrees {
+            return units;
+        }
+        // Unit i has degree low + round(i (degrees − 1)/(units − 1)), halves to even: those below
+        // reached − ½, and on it where reached − 1 is even.
+        let (limit, per_unit) = ((2 * reached - 1) * (units - 1), 2 * (degrees - 1));
+        let (below, tie) = (limit / per_unit, limit.is_multiple_of(per_unit));
+        if tie && reached % 2 == 0 { below } else { below + 1 }
+    }
+
+    /// Inputs of a hidden layer's units when `known` variables are known.
+    fn fan_in(self, layer: usize, known: usize) -> usize {
+        match layer {
+            0 => self.context + if self.steps == 0 { self.variables } else { known },
+            _ => self.width(layer - 1, known),
+        }
+    }
+
+    /// Inputs that reach the outputs directly.
+    fn skipped(self, known: usize) -> usize {
+        if self.skip { self.context + known } else { 0 }
+    }
+
+    /// The first new unit of a layer at a step.
+    fn first_new(self, layer: usize, known: usize) -> usize {
+        if self.steps == 0 || known == 0 { 0 } else { self.width(layer, known - 1) }
+    }
+
+    /// Weights of the new units of step `known`.
+    fn units_len(self, known: usize) -> usize {
+        let rows = |l| self.width(l, known) - self.first_new(l, known);
+        (0..self.layers()).map(|l| rows(l) * (self.fan_in(l, known) + 1)).sum()
+    }
+
+    /// Weights of the outputs of step `known`.
+    fn outputs_len(self, known: usize) -> usize {
+        let last = self.layers() - 1;
+        self.outputs * (self.width(last, known) + self.skipped(known) + 1)
+    }
+
+    /// Weights of all steps.
+    pub fn weight_len(self) -> usize {
+        (0..self.steps.max(1)).map(|known| self.units_len(known) + self.outputs_len(known)).sum()
+    }
+
+    /// Context and variables.
+    pub(crate) fn input_len(self) -> usize {
+        self.context + self.variables
+    }
+
+    /// Units of all hidden layers.
+    pub(crate) fn unit_len(self) -> usize {
+        (0..self.layers()).map(|l| self.full_width(l)).sum()
+    }
+
+    /// Numbers of [`Units::before`] that a walk without gradient keeps.
+    pub(crate) fn before_len(self) -> usize {
+        if self.residual { self.unit_len() } else { 0 }
+    }
+
+    /// Outputs of a step.
+    pub(crate) fn output_len(self) -> usize {
+        self.outputs
+    }
+
+    /// The groups of rows in the order of the weights.
+    pub fn groups(self) -> impl Iterator<Item = Rows> {
+        let mut start = 0;
+        (0..self.steps.max(1))
+            .flat_map(move |known| (0..=self.layers()).map(move |layer| (known, layer)))
+            .map(move |(known, layer)| {
+                let hidden = layer < self.layers();
+                let (first, count) = if hidden {
+                    let first = self.first_new(layer, known);
+                    (first, self.width(layer, known) - first)
+                } else {
+                    (0, self.outputs)
+                };
+                let (last, skipped) = self.sources(known);
+                let fan_in = if hidden { self.fan_in(layer, known) } else { last.len() + skipped };
+                let layer = hidden.then_some(layer);
+                let rows = Rows { layer, known, first, count, fan_in, start };
+                start += rows.len();
+                rows
+            })
+    }
+
+    /// Writes weights of 0, and biases that make every output what `output` says of its position
+    /// within its step.
+    pub(crate) fn neutral<R: Real>(self, like: R, output: impl Fn(usize) -> R, w: &mut [R]) {
+        w.fill(like.lift(0.0));
+        for group in self.groups().filter(|group| group.layer.is_none()) {
+            for row in 0..group.count {
+                w[group.position(row, 0)] = output(row);
+            }
+        }
+    }
+
+    /// Multiply-adds of all steps: a pass of the network.
+    pub fn multiply_adds(self) -> usize {
+        // A bias is an addition alone.
+        let rows = |l: usize, k| self.width(l, k) - self.first_new(l, k);
+        let hidden = |k| (0..self.layers()).map(|l| rows(l, k) * self.fan_in(l, k)).sum::<usize>();
+        let steps = 0..self.steps.max(1);
+        steps.map(|k| hidden(k) + self.outputs_len(k) - self.outputs).sum()
+    }
+
+    /// Evaluates the units that `known` variables unlock; `at` is where their weights begin, then
+    /// where they end.
+    #[inline(always)]
+    pub(crate) fn unlock<R: Real, W: Weights<R>>(
+        self,
+        w: W,
+        at: &mut usize,
+        known: usize,
+        units: &mut Units<R>,
+    ) {
+        let mut start = 0;
+        for layer in 0..self.layers() {
+            let (from, to) = (self.first_new(layer, known), self.width(layer, known));
+            let fan_in = self.fan_in(layer, known);
+            let len = (to - from) * (fan_in + 1);
+            let (below, own) = units.active.split_at_mut(start);
+            let own = &mut own[from..to];
+            let source = match layer {
+                0 => &units.inputs[..fan_in],
+                _ => &below[start - self.full_width(layer - 1)..][..fan_in],
+            };
+            rows(w.part(*at, len), source, &[], own);
+            *at += len;
+            if self.residual && layer > 0 && layer % 2 == 0 {
+                // h grows by the block; its earlier value is kept two layers below.
+                let h = &units.before[start - 2 * self.full_width(0)..][from..to];
+                own.iter_mut().zip(h).for_each(|(own, h)| *own = *own + *h);
+            }
+            if !units.before.is_empty() {
+                units.before[start + from..start + to].copy_from_slice(own);
+            }
+            if !(self.residual && layer + 1 == self.layers()) {
+                own.iter_mut().for_each(|a| *a = self.network.activation.forward(*a));
+            }
+            start += self.full_width(layer);
+        }
+    }
+
+    /// The outputs of a step, once its units are unlocked; `at` moves as in [`Self::unlock`].
+    #[inline(always)]
+    pub(crate) fn outputs<R: Real, W: Weights<R>>(
+        self,
+        w: W,
+        at: &mut usize,
+        known: usize,
+        units: &Units<R>,
+        out: &mut [R],
+    ) {
+        let len = self.outputs_len(known);
+        let (last, skipped) = self.sources(known);
+        rows(w.part(*at, len), &units.active[last], &units.inputs[..skipped], out);
+        *at += len;
+    }
+
+    /// Where the outputs' inputs stand among the units, and how many inputs reach them directly.
+    fn sources(self, known: usize) -> (core::ops::Range<usize>, usize) {
+        let last = self.layers() - 1;
+        let start = self.unit_len() - self.full_width(last);
+        (start..start + self.width(last, known), self.skipped(known))
+    }
+
+    /// Adds to the units' gradients and to `dw` what `dout` means; steps are walked backwards, and
+    /// `at` moves from where the step's weights end to where they begin.
+    #[inline(always)]
+    pub(crate) fn outputs_backward<R: Real, W: Weights<R>>(
+        self,
+        w: W,
+        at: &mut usize,
+        known: usize,
+        units: &Units<R>,
+        dout: &[R],
+        dunits: &mut UnitGradients<R>,
+        dw: &mut [R],
+    ) {
+        let len = self.outputs_len(known);
+        *at -= len;
+        let (last, skipped) = self.sources(known);
+        rows_backward(
+            w.part(*at, len),
+            dout,
+            (&units.active[last.clone()], &units.inputs[..skipped]),
+            (&mut dunits.active[last], &mut dunits.inputs[..skipped]),
+            &mut dw[*at..*at + len],
+        );
+    }
+
+    /// [`Self::unlock`] backwards: from the gradients of the units that a step unlocked to those of
+    /// the units before them, of the inputs, and of the weights.
+    #[inline(always)]
+    pub(crate) fn unlock_backward<R: Real, W: Weights<R>>(
+        self,
+        w: W,
+        at: &mut usize,
+        known: usize,
+        units: &Units<R>,
+        dunits: &mut UnitGradients<R>,
+        dw: &mut [R],
+    ) {
+        let mut start = self.unit_len();
+        for layer in (0..self.layers()).rev() {
+            let full = self.full_width(layer);
+            start -= full;
+            let (from, to) = (self.first_new(layer, known), self.width(layer, known));
+            let fan_in = self.fan_in(layer, known);
+            let len = (to - from) * (fan_in + 1);
+            *at -= len;
+            let (below, own) = dunits.active.split_at_mut(start);
+            let new = start + from..start + to;
+            if !(self.residual && layer + 1 == self.layers()) {
+                for (d, a) in own[from..to].iter_mut().zip(&units.before[new]) {
+                    *d = *d * self.network.activation.backward(*a);
+                }
+            }
+            if self.residual && layer % 2 == 0 && layer + 2 < self.layers() {
+                // h goes on into the next block: what came back of it there is kept two layers up.
+                let (own, above) = own.split_at_mut(2 * full);
+                for (d, above) in own[from..to].iter_mut().zip(&above[from..to]) {
+                    *d = *d + *above;
+                }
+            }
+            let w = w.part(*at, len);
+            let dw = &mut dw[*at..*at + len];
+            let dout = &own[from..to];
+            match layer {
+                0 => rows_backward(
+                    w,
+                    dout,
+                    (&units.inputs[..fan_in], &[]),
+                    (&mut dunits.inputs[..fan_in], &mut []),
+                    dw,
+                ),
+                _ => {
+                    let source = start - self.full_width(layer - 1);
+                    rows_backward(
+                        w,
+                        dout,
+                        (&units.active[source..][..fan_in], &[]),
+                        (&mut below[source..][..fan_in], &mut []),
+                        dw,
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// out = bias + W \[x, y\], rows in blocks of 8, 4, 2 and 1; every row is summed in the order of the
+/// inputs, from its bias on.
+#[inline(always)]
+fn rows<R: Real, W: Weights<R>>(w: W, x: &[R], y: &[R], out: &mut [R]) {
+    let per_row = x.len() + y.len() + 1;
+    let (eights, rest) = out.as_chunks_mut::<8>();
+    let mut at = 0;
+    for out in eights {
+        block(w.part(at, 8 * per_row), x, y, out);
+        at += 8 * per_row;
+    }
+    let (fours, rest) = rest.as_chunks_mut::<4>();
+    for out in fours {
+        block(w.part(at, 4 * per_row), x, y, out);
+        at += 4 * per_row;
+    }
+    let (twos, ones) = rest.as_chunks_mut::<2>();
+    for out in twos {
+        block(w.part(at, 2 * per_row), x, y, out);
+        at += 2 * per_row;
+    }
+    for out in ones.as_chunks_mut::<1>().0 {
+        block(w.part(at, per_row), x, y, out);
+    }
+}
+
+#[inline(always)]
+fn block<const N: usize, R: Real, W: Weights<R>>(w: W, x: &[R], y: &[R], out: &mut [R; N]) {
+    let like = out[0];
+    let mut columns = w.chunks::<N>(like);
+    let Some(mut sums) = columns.next() else { return };
+    for x in [x, y] {
+        for (x, column) in x.iter().zip(&mut columns) {
+            for (sum, weight) in sums.iter_mut().zip(column) {
+                *sum = sum.add_product(weight, *x);
+            }
+        }
+    }
+    *out = sums;
+}
+
+/// Adds to `dx`, `dy` and `dw` what the gradient of [`rows`]' results means.
+#[inline(always)]
+fn rows_backward<R: Real, W: Weights<R>>(
+    w: W,
+    dout: &[R],
+    (x, y): (&[R], &[R]),
+    (dx, dy): (&mut [R], &mut [R]),
+    dw: &mut [R],
+) {
+    let per_row = x.len() + y.len() + 1;
+    let (eights, rest) = dout.as_chunks::<8>();
+    let mut at = 0;
+    for dout in eights {
+        let range = at..at + 8 * per_row;
+        at = range.end;
+        block_backward(w.part(range.start, range.len()), dout, (x, y), (dx, dy), &mut dw[range]);
+    }
+    let (fours, rest) = rest.as_chunks::<4>();
+    for dout in fours {
+        let range = at..at + 4 * per_row;
+        at = range.end;
+        block_backward(w.part(range.start, range.len()), dout, (x, y), (dx, dy), &mut dw[range]);
+    }
+    let (twos, ones) = rest.as_chunks::<2>();
+    for dout in twos {
+        let range = at..at + 2 * per_row;
+        at = range.end;
+        block_backward(w.part(range.start, range.len()), dout, (x, y), (dx, dy), &mut dw[range]);
+    }
+    for dout in ones.as_chunks::<1>().0 {
+        block_backward(w.part(at, per_row), dout, (x, y), (dx, dy), &mut dw[at..at + per_row]);
+    }
+}
+
+#[inline(always)]
+fn block_backward<const N: usize, R: Real, W: Weights<R>>(
+    w: W,
+    dout: &[R; N],
+    (x, y): (&[R], &[R]),
+    (dx, dy): (&mut [R], &mut [R]),
+    dw: &mut [R],
+) {
+    let like = dout[0];
+    let mut columns = w.chunks::<N>(like).zip(dw.as_chunks_mut::<N>().0);
+    let Some((_, dbias)) = columns.next() else { return };
+    for (d, dout) in dbias.iter_mut().zip(dout) {
+        *d = *d + *dout;
+    }
+    for (x, dx) in [(x, dx), (y, dy)] {
+        for ((x, dx), (column, dcolumn)) in x.iter().zip(dx).zip(&mut columns) {
+            let mut sum = *dx;
+            for ((weight, d), dout) in column.iter().zip(dcolumn).zip(dout) {
+                sum = sum.add_product(*weight, *dout);
+                *d = d.add_product(*x, *dout);
+            }
+            *dx = sum;
+        }
+    }
 }

@@ -90,6 +90,11 @@ pub trait Real:
         stride: usize,
     );
 
+    /// self + a b; lanes may round once where one number rounds twice.
+    #[inline(always)]
+    fn add_product(self, a: Self, b: Self) -> Self {
+        self + a * b
+    }
     /// The larger of two numbers.
     #[inline(always)]
     fn max(self, other: Self) -> Self {
@@ -148,7 +153,7 @@ pub(crate) fn dot<R: Real, W: Weights<R>>(w: W, x: &[R]) -> R {
     let like = x[0];
     let mut sum = Sum4::new(like);
     let (quads, rest) = x.as_chunks::<4>();
-    for (quad, w) in quads.iter().zip(w.quads(like)) {
+    for (quad, w) in quads.iter().zip(w.chunks::<4>(like)) {
         for (s, (w, x)) in sum.0.iter_mut().zip(w.iter().zip(quad)) {
             *s = *s + *w * *x;
         }
@@ -164,7 +169,7 @@ pub(crate) fn dot<R: Real, W: Weights<R>>(w: W, x: &[R]) -> R {
 pub(crate) fn add_multiple<R: Real, W: Weights<R>>(a: R, w: W, x: &mut [R]) {
     let (quads, rest) = x.as_chunks_mut::<4>();
     let done = 4 * quads.len();
-    for (quad, w) in quads.iter_mut().zip(w.quads(a)) {
+    for (quad, w) in quads.iter_mut().zip(w.chunks::<4>(a)) {
         for (x, w) in quad.iter_mut().zip(w) {
             *x = *x + a * w;
         }

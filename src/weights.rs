@@ -14,8 +14,8 @@ pub trait Weights<R: Real>: Copy {
     fn load<const N: usize>(self, start: usize, like: R) -> [R; N];
     /// All weights in their order.
     fn values(self, like: R) -> impl Iterator<Item = R>;
-    /// Four weights at a time; up to three at the end are left out.
-    fn quads(self, like: R) -> impl Iterator<Item = [R; 4]>;
+    /// N weights at a time; fewer at the end are left out.
+    fn chunks<const N: usize>(self, like: R) -> impl Iterator<Item = [R; N]>;
     /// The greatest `k` in `0..rows` for which `reached` holds of number `column` of row k, or 0. A
     /// row is `STRIDE` weights; `reached` holds up to some row and not beyond.
     #[inline(always)]
@@ -68,7 +68,7 @@ impl<R: Real> Weights<R> for &[R] {
         self.iter().copied()
     }
     #[inline(always)]
-    fn quads(self, _like: R) -> impl Iterator<Item = [R; 4]> {
+    fn chunks<const N: usize>(self, _like: R) -> impl Iterator<Item = [R; N]> {
         self.as_chunks().0.iter().copied()
     }
     #[inline(always)]
@@ -149,9 +149,9 @@ impl<R: Real> Weights<R> for Packed<'_> {
         self.iter().map(move |weight| like.lift(weight))
     }
     #[inline(always)]
-    fn quads(self, like: R) -> impl Iterator<Item = [R; 4]> {
-        let quads = self.0.as_chunks::<4>().0.iter();
-        quads.map(move |quad| quad.map(|bytes| like.lift(f32::from_le_bytes(bytes))))
+    fn chunks<const N: usize>(self, like: R) -> impl Iterator<Item = [R; N]> {
+        let chunks = self.0.as_chunks::<N>().0.iter();
+        chunks.map(move |chunk| chunk.map(|bytes| like.lift(f32::from_le_bytes(bytes))))
     }
     #[inline(always)]
     fn rows(self, len: usize) -> impl Iterator<Item = Self> {
@@ -185,8 +185,9 @@ impl<R: Real> Weights<R> for Shared<'_> {
         self.0.iter().map(move |weight| like.lift(*weight))
     }
     #[inline(always)]
-    fn quads(self, like: R) -> impl Iterator<Item = [R; 4]> {
-        self.0.as_chunks::<4>().0.iter().map(move |quad| quad.map(|weight| like.lift(weight)))
+    fn chunks<const N: usize>(self, like: R) -> impl Iterator<Item = [R; N]> {
+        let chunks = self.0.as_chunks::<N>().0.iter();
+        chunks.map(move |chunk| chunk.map(|weight| like.lift(weight)))
     }
     #[inline(always)]
     fn rows(self, len: usize) -> impl Iterator<Item = Self> {

@@ -56,10 +56,14 @@ pub(super) fn theta_len(bins: usize) -> usize {
     3 * bins - 1
 }
 
-/// m, and what K bins leave free of the interval, 1 − mK.
-fn floor_and_free<R: Real>(bins: usize, like: R) -> (R, R) {
-    let floor = like.constant(MIN_BIN);
-    (floor, like.lift(1.0) - floor * like.lift(bins as f32))
+/// What K bins of at least `floor` leave free of the interval, 1 − mK.
+fn free_share<R: Real>(bins: usize, floor: R) -> R {
+    floor.lift(1.0) - floor * floor.lift(bins as f32)
+}
+
+/// The free number whose slope is 1: ln(e^(1 − m) − 1).
+pub(super) fn free_slope_of_one() -> f64 {
+    libm::log(libm::expm1(1.0 - MIN_SLOPE))
 }
 
 /// Number `axis` of knot j stands at `3 j + axis`.
@@ -68,34 +72,55 @@ pub(super) fn at(j: usize, axis: usize) -> usize {
     3 * j + axis
 }
 
-/// Writes the positions between the outer ones that `logits` \[K\] mean along an axis of `knots`.
-fn place<R: Real>(logits: &[R], knots: &mut [R], axis: usize) {
-    let bins = logits.len();
-    let zero = logits[0].lift(0.0);
-    let (floor, free) = floor_and_free(bins, zero);
-    let largest = logits.iter().fold(logits[0], |a, b| a.max(*b));
-    let total = logits.iter().fold(zero, |sum, logit| sum + (*logit - largest).exp());
+/// Writes the positions between the outer ones that `logit` of each of the bins means along an
+/// axis of `knots`; no bin is smaller than the share `floor`.
+#[inline(always)]
+pub(super) fn place<R: Real>(
+    logit: impl Fn(usize) -> R,
+    bins: usize,
+    floor: f64,
+    knots: &mut [R],
+    axis: usize,
+) {
     let (first, last) = (knots[at(0, axis)], knots[at(bins, axis)]);
+    let zero = first.lift(0.0);
+    let largest = (1..bins).fold(logit(0), |largest, i| largest.max(logit(i)));
+    let mut total = zero;
+    // The exponentials wait in the places of the knots that they will move.
+    for i in 0..bins {
+        let power = (logit(i) - largest).exp();
+        total = total + power;
+        knots[at(i + 1, axis)] = power;
+    }
+    knots[at(bins, axis)] = last;
+    let floor = zero.constant(floor);
+    let scale = free_share(bins, floor) / total;
     let mut share = zero;
-    for (j, logit) in logits[..bins - 1].iter().enumerate() {
-        share = share + floor + free * ((*logit - largest).exp() / total);
-        knots[at(j + 1, axis)] = first + (last - first) * share;
+    for j in 1..bins {
+        let knot = &mut knots[at(j, axis)];
+        share = share + floor + scale * *knot;
+        *knot = first + (last - first) * share;
     }
 }
 
 /// Adds to `dlogits` \[K\] what the gradients of the inner knots mean for them.
-fn place_backward<R: Real>(
+#[inline(always)]
+pub(super) fn place_backward<R: Real>(
     knots: &[R],
     axis: usize,
+    floor: f64,
     dknot: impl Fn(usize) -> R,
     dlogits: &mut [R],
 ) {
     let bins = dlogits.len();
     let zero = knots[0].lift(0.0);
-    let (floor, free) = floor_and_free(bins, zero);
+    let floor = zero.constant(floor);
+    let free = free_share(bins, floor);
     let range = knots[at(bins, axis)] - knots[axis];
+    let (per_range, per_free) = (zero.lift(1.0) / range, zero.lift(1.0) / free);
     // The softmax is read back from the knots: pᵢ = (share of bin i − m)/(1 − mK).
-    let p = |i: usize| ((knots[at(i + 1, axis)] - knots[at(i, axis)]) / range - floor) / free;
+    let p =
+        |i: usize| ((knots[at(i + 1, axis)] - knots[at(i, axis)]) * per_range - floor) * per_free;
     // ∂L/∂pᵢ = range (1 − mK) Σ_{j>i} ∂L/∂Xⱼ, a suffix sum over the inner knots.
     let (mut suffix, mut mean) = (zero, zero);
     for i in (0..bins).rev() {
@@ -112,7 +137,8 @@ fn place_backward<R: Real>(
 /// The logits that place `knots` along an axis, up to bins below the floor.
 fn displace<R: Real>(knots: &[R], axis: usize, logits: &mut [R]) {
     let bins = logits.len();
-    let (floor, free) = floor_and_free(bins, knots[0]);
+    let floor = knots[0].constant(MIN_BIN);
+    let free = free_share(bins, floor);
     let range = knots[at(bins, axis)] - knots[axis];
     for (i, logit) in logits.iter_mut().enumerate() {
         let share = (knots[at(i + 1, axis)] - knots[at(i, axis)]) / range;
@@ -133,8 +159,8 @@ fn chord<R: Real>(knots: &[R], k: usize) -> R {
 /// θ of one dimension → its `knots` \[K + 1, 3\].
 pub(super) fn constrain<R: Real>(tails: Tails, theta: &[R], knots: &mut [R]) {
     let bins = knots.len() / 3 - 1;
-    place(&theta[..bins], knots, X);
-    place(&theta[bins..2 * bins], knots, Y);
+    place(|i| theta[i], bins, MIN_BIN, knots, X);
+    place(|i| theta[bins + i], bins, MIN_BIN, knots, Y);
     let mean = mean_slope(knots, bins);
     for (j, free) in theta[2 * bins..].iter().enumerate() {
         knots[at(j + 1, SLOPE)] = mean * (free.constant(MIN_SLOPE) + softplus(*free));
@@ -176,7 +202,8 @@ pub(super) fn constrain_backward<R: Real>(
             let right = if j == bins - 1 { right[axis] } else { mean.lift(0.0) };
             dknots[at(j, axis)] + left + right
         };
-        place_backward(knots, axis, dknot, &mut dtheta[axis * bins..(axis + 1) * bins]);
+        let dlogits = &mut dtheta[axis * bins..(axis + 1) * bins];
+        place_backward(knots, axis, MIN_BIN, dknot, dlogits);
     }
 }
 

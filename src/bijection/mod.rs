@@ -4,6 +4,8 @@
 //! decoding, dispatch, training and every law test.
 
 pub mod affine;
+pub mod autoregressive;
+pub mod coupling;
 pub mod dct;
 pub mod householder;
 pub mod knots;
@@ -11,8 +13,11 @@ pub mod permutation;
 pub mod rational_linear;
 pub mod rational_quadratic;
 mod spline;
+pub mod transformer;
 
 pub use affine::Affine;
+pub use autoregressive::Autoregressive;
+pub use coupling::Coupling;
 pub use dct::Dct;
 pub use householder::Householder;
 pub use knots::{MIN_BIN, MIN_SLOPE, Tails};
@@ -282,4 +287,6 @@ layers! {
     0x04 => Householder in householder,
     0x05 => Dct in dct,
     0x06 => Permutation in permutation,
+    0x20 => Coupling in coupling,
+    0x21 => Autoregressive in autoregressive,
 }

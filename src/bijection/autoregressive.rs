@@ -1,0 +1,218 @@
+//! Autoregressive: each number's map gets its parameters, through one masked network, from the
+//! numbers before it in an order. The most expressive of the layers here.
+//!
+//! # Formula
+//!
+//! With π the order: z\[πₖ\] = f(x\[πₖ\]; network(context, x\[π₀\] … x\[πₖ₋₁\])), f affine or a spline.
+//! The Jacobian is triangular in that order, so ladj = Σ ln dzᵢ/dxᵢ. The network is
+//! [`crate::conditioner`]'s, masked by degrees.
+//!
+//! # Parameters
+//!
+//! `N` free parameters, the live weights and biases of the masked network: what a mask removes is
+//! neither stored nor counted. Its inputs are the C + D numbers, its outputs P for each: affine 2,
+//! rational-quadratic 3 K − 1, linear-rational 4 K − 1.
+//! Packed weights: three constants (limits, gate bias or outer slope), π \[D\], the network.
+//!
+//! # Inverse
+//!
+//! Number by number: x\[πₖ\] is found as soon as those before it are, and then unlocks the units of
+//! one more degree. All D together cost one pass of the network, as forward does; a masked matrix
+//! product that is run again for each number costs D passes.
+//!
+//! # Gradient
+//!
+//! The walk backwards: from the last number's map to its outputs, to the units of the last degree,
+//! and so on; what reaches x\[πₖ\] through the later numbers' units joins what its own map gives.
+//!
+//! # Source
+//!
+//! Papamakarios, Pavlakou and Murray 2017, arXiv:1705.07057, eqs. 3–4; with splines Durkan et al.
+//! 2019, arXiv:1906.04032, section 3.2; masks Germain et al. 2015, arXiv:1502.03509, eqs. 12–13.
+
+use super::transformer::{CONSTANTS, Transformer};
+use super::{Bijection, Permutation, Shape};
+use crate::conditioner::{Conditioner, UnitGradients, Units, take};
+use crate::math::{LogProduct, Real};
+use crate::weights::{Packed, Weights};
+
+/// Each number is conditioned on those before it; see the source file's head for weights and
+/// gradient.
+pub struct Autoregressive;
+
+fn parts(shape: Shape) -> (Transformer, Conditioner) {
+    let transformer = Transformer::of(shape);
+    (transformer, Conditioner::masked(shape, transformer.output_len()))
+}
+
+/// Where the network's weights begin.
+fn network_start(shape: Shape) -> usize {
+    CONSTANTS + shape.dim
+}
+
+/// Maps number after number in the direction that `INVERSE` says.
+#[inline(always)]
+fn run<const INVERSE: bool, R: Real, W: Weights<R>>(
+    shape: Shape,
+    w: W,
+    x: &mut [R],
+    mut scratch: &mut [R],
+) -> R {
+    let (transformer, network) = parts(shape);
+    let like = x[0];
+    let constants = w.load(0, like);
+    let order = w.part(CONSTANTS, shape.dim);
+    let (x, context) = x.split_at_mut(shape.dim);
+    let inputs = take(&mut scratch, network.input_len());
+    inputs[..context.len()].copy_from_slice(context);
+    let active = take(&mut scratch, network.unit_len());
+    let before = take(&mut scratch, network.before_len());
+    let outputs = take(&mut scratch, transformer.output_len());
+    let packed = take(&mut scratch, transformer.packed_len());
+    outputs.fill(like.lift(0.0));
+
+    let mut units = Units { inputs, active, before };
+    let mut slopes = LogProduct::new(like);
+    let mut at = network_start(shape);
+    for known in 0..shape.dim {
+        network.unlock(w, &mut at, known, &mut units);
+        network.outputs(w, &mut at, known, &units, outputs);
+        let x = &mut x[order.at(known, like).to_index()];
+        let from = *x;
+        let (to, slope) = if INVERSE {
+            transformer.inverse(constants, outputs, packed, from)
+        } else {
+            transformer.forward(constants, outputs, packed, from)
+        };
+        *x = to;
+        // The network reads the side of x.
+        units.inputs[context.len() + known] = if INVERSE { to } else { from };
+        slopes.multiply(slope);
+    }
+    if INVERSE { -slopes.ln() } else { slopes.ln() }
+}
+
+impl Bijection for Autoregressive {
+    const CONDITIONED: bool = true;
+
+    fn exists(shape: Shape) -> bool {
+        Transformer::exists(shape) && Conditioner::exists(shape) && shape.split == 0
+    }
+    fn weight_len(shape: Shape) -> usize {
+        network_start(shape) + parts(shape).1.weight_len()
+    }
+    fn scratch_len(shape: Shape) -> usize {
+        let (transformer, network) = parts(shape);
+        network.input_len()
+            + network.unit_len()
+            + network.before_len()
+            + transformer.output_len()
+            + transformer.packed_len()
+    }
+    fn backward_scratch_len(shape: Shape) -> usize {
+        let (transformer, network) = parts(shape);
+        let each = shape.dim * transformer.output_len();
+        let one = transformer.output_len() + 2 * transformer.packed_len();
+        2 * network.input_len() + 3 * network.unit_len() + each + one
+    }
+    fn multiply_adds(shape: Shape) -> usize {
+        let (transformer, network) = parts(shape);
+        network.multiply_adds() + shape.dim * transformer.multiply_adds()
+    }
+    fn valid(shape: Shape, w: Packed) -> bool {
+        let order = Weights::<f32>::part(w, CONSTANTS, shape.dim);
+        Transformer::valid(w.load(0, 0.0)) && Permutation::valid(Shape::new(shape.dim, 0, 0), order)
+    }
+
+    #[inline(always)]
+    fn forward<R: Real, W: Weights<R>>(shape: Shape, w: W, x: &mut [R], scratch: &mut [R]) -> R {
+        run::<false, R, W>(shape, w, x, scratch)
+    }
+
+    #[inline(always)]
+    fn inverse<R: Real, W: Weights<R>>(shape: Shape, w: W, z: &mut [R], scratch: &mut [R]) -> R {
+        run::<true, R, W>(shape, w, z, scratch)
+    }
+
+    #[inline(always)]
+    fn backward<R: Real, W: Weights<R>>(
+        shape: Shape,
+        w: W,
+        x: &mut [R],
+        dz: &mut [R],
+        dladj: R,
+        dw: &mut [R],
+        mut scratch: &mut [R],
+    ) {
+        let (transformer, network) = parts(shape);
+        let zero = x[0].lift(0.0);
+        let constants = w.load(0, zero);
+        let order = w.part(CONSTANTS, shape.dim);
+        let place = |known: usize| order.at(known, zero).to_index();
+        let (x, context) = x.split_at_mut(shape.dim);
+        let (dz, dcontext) = dz.split_at_mut(shape.dim);
+        let len = transformer.output_len();
+
+        let inputs = take(&mut scratch, network.input_len());
+        inputs[..context.len()].copy_from_slice(context);
+        for known in 0..shape.dim {
+            inputs[context.len() + known] = x[place(known)];
+        }
+        let active = take(&mut scratch, network.unit_len());
+        let before = take(&mut scratch, network.unit_len());
+        let outputs = take(&mut scratch, shape.dim * len);
+        outputs.fill(zero);
+        let mut units = Units { inputs, active, before };
+        let mut at = network_start(shape);
+        for (known, outputs) in outputs.chunks_exact_mut(len).enumerate() {
+            network.unlock(w, &mut at, known, &mut units);
+            network.outputs(w, &mut at, known, &units, outputs);
+        }
+
+        let dinputs = take(&mut scratch, network.input_len());
+        let dactive = take(&mut scratch, network.unit_len());
+        let doutput = take(&mut scratch, len);
+        dinputs.fill(zero);
+        dactive.fill(zero);
+        let mut dunits = UnitGradients { inputs: dinputs, active: dactive };
+        for (known, output) in outputs.chunks_exact(len).enumerate().rev() {
+            let i = place(known);
+            let dx = transformer.backward(constants, output, x[i], dz[i], dladj, doutput, scratch);
+            dz[i] = dx + dunits.inputs[dcontext.len() + known];
+            network.outputs_backward(w, &mut at, known, &units, doutput, &mut dunits, dw);
+            network.unlock_backward(w, &mut at, known, &units, &mut dunits, dw);
+        }
+        for (d, here) in dcontext.iter_mut().zip(&*dunits.inputs) {
+            *d = *d + *here;
+        }
+    }
+
+    fn theta_len(shape: Shape) -> usize {
+        parts(shape).1.weight_len()
+    }
+
+    fn neutral<R: Real>(shape: Shape, like: R, w: &mut [R]) {
+        let (transformer, network) = parts(shape);
+        let (constants, rest) = w.split_at_mut(CONSTANTS);
+        let (order, rest) = rest.split_at_mut(shape.dim);
+        transformer.neutral_constants(like, constants);
+        for (i, position) in order.iter_mut().enumerate() {
+            *position = like.lift(i as f32);
+        }
+        network.neutral(like, |i| transformer.neutral_output(like, i), rest);
+    }
+
+    fn constrain<R: Real>(shape: Shape, theta: &[R], w: &mut [R]) {
+        w[network_start(shape)..].copy_from_slice(theta);
+    }
+
+    fn constrain_backward<R: Real>(shape: Shape, _: &[R], _: &[R], dw: &[R], dtheta: &mut [R]) {
+        for (dtheta, dw) in dtheta.iter_mut().zip(&dw[network_start(shape)..]) {
+            *dtheta = *dtheta + *dw;
+        }
+    }
+
+    fn unconstrain<R: Real>(shape: Shape, w: &[R], theta: &mut [R]) {
+        theta.copy_from_slice(&w[network_start(shape)..]);
+    }
+}

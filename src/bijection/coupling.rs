@@ -1,0 +1,321 @@
+//! Coupling: the first part of the numbers gives, through a network, the parameters of the maps of
+//! the rest. The first part stays as it is, or has a static spline of its own.
+//!
+//! With an empty first part the network reads the context alone: an element-wise conditional map.
+//!
+//! # Formula
+//!
+//! With x split into x₁ \[d\] and x₂ \[D − d\]: z₁ = x₁, or zᵢ = splineᵢ(xᵢ);
+//! z₂ = f(x₂; network(context, x₁)), element by element, f affine or a spline. The Jacobian is
+//! triangular, so ladj = Σ ln dzᵢ/dxᵢ. The network is [`crate::conditioner`]'s.
+//!
+//! # Parameters
+//!
+//! `d S + N` free parameters: S of a static spline where the first part has one (3 K − 1 or 4 K − 1,
+//! else 0), and N of the network with C + d inputs, hidden layers of h₁, h₂ … units and (D − d) P
+//! outputs, P of one number's map: affine 2, rational-quadratic 3 K − 1, linear-rational 4 K − 1.
+//! A dense network from a to b to c has (a + 1) b + (b + 1) c.
+//! Packed weights: three constants (limits, gate bias or outer slope), the splines of the first
+//! part, the network, whose outputs stand number by number.
+//!
+//! # Inverse
+//!
+//! The same: x₁ from z₁ first, then the network, then f⁻¹. One pass of the network.
+//!
+//! # Gradient
+//!
+//! dx₂ and the gradient of the outputs from f; from the outputs through the network to its weights, to
+//! the context and to x₁, where it joins what comes from z₁.
+//!
+//! # Source
+//!
+//! Dinh, Sohl-Dickstein and Bengio 2017, arXiv:1605.08803, eqs. 7–8; with splines Durkan et al. 2019,
+//! arXiv:1906.04032, section 3.2.
+
+use super::transformer::{CONSTANTS, Transformer};
+use super::{Bijection, Layer, RationalLinear, Shape, knots, option};
+use crate::conditioner::{Conditioner, UnitGradients, Units, take};
+use crate::math::{LogProduct, Real};
+use crate::weights::{Packed, Weights};
+
+/// The first d numbers condition the rest; see the source file's head for weights and gradient.
+pub struct Coupling;
+
+/// Everything that a shape says.
+struct Parts {
+    transformer: Transformer,
+    network: Conditioner,
+    /// Weights of the first part's splines.
+    first_len: usize,
+}
+
+impl Parts {
+    fn of(shape: Shape) -> Self {
+        let transformer = Transformer::of(shape);
+        let network = Conditioner::dense(
+            shape,
+            shape.split,
+            (shape.dim - shape.split) * transformer.output_len(),
+        );
+        let first_len = if shape.has(option::FIRST_SPLINE) {
+            shape.split * transformer.static_stride()
+        } else {
+            0
+        };
+        Self { transformer, network, first_len }
+    }
+
+    /// Where the network's weights begin.
+    fn network_start(&self) -> usize {
+        CONSTANTS + self.first_len
+    }
+}
+
+/// The static splines of the first part as a layer of its own.
+fn first(shape: Shape) -> (Layer, Shape) {
+    (shape.transformer, Shape::new(shape.split, shape.arg, shape.option & option::TAILS))
+}
+
+/// Free parameters of the first part.
+fn first_theta_len(shape: Shape) -> usize {
+    if shape.has(option::FIRST_SPLINE) {
+        let (layer, shape) = first(shape);
+        layer.theta_len(shape)
+    } else {
+        0
+    }
+}
+
+/// Maps the first part, then the rest, in the direction that `INVERSE` says.
+#[inline(always)]
+fn run<const INVERSE: bool, R: Real, W: Weights<R>>(
+    shape: Shape,
+    w: W,
+    x: &mut [R],
+    mut scratch: &mut [R],
+) -> R {
+    let parts = Parts::of(shape);
+    let Parts { transformer, network, .. } = parts;
+    let like = x[0];
+    let (x, context) = x.split_at_mut(shape.dim);
+    let (first, second) = x.split_at_mut(shape.split);
+    let mut slopes = LogProduct::new(like);
+    let inputs = take(&mut scratch, network.input_len());
+    inputs[..context.len()].copy_from_slice(context);
+    // The network reads the side of x.
+    if !INVERSE {
+        inputs[context.len()..].copy_from_slice(first);
+    }
+    if parts.first_len > 0 {
+        let weights = w.part(CONSTANTS, parts.first_len);
+        for (x, w) in first.iter_mut().zip(weights.rows(transformer.static_stride())) {
+            let (y, slope) = if INVERSE {
+                transformer.static_inverse(w, *x)
+            } else {
+                transformer.static_forward(w, *x)
+            };
+            *x = y;
+            slopes.multiply(slope);
+        }
+    }
+    if INVERSE {
+        inputs[context.len()..].copy_from_slice(first);
+    }
+
+    let active = take(&mut scratch, network.unit_len());
+    let before = take(&mut scratch, network.before_len());
+    let mut units = Units { inputs, active, before };
+    let mut at = parts.network_start();
+    network.unlock(w, &mut at, 0, &mut units);
+    let outputs = take(&mut scratch, network.output_len());
+    outputs.fill(like.lift(0.0));
+    network.outputs(w, &mut at, 0, &units, outputs);
+    let packed = take(&mut scratch, transformer.packed_len());
+    let constants = w.load(0, like);
+    for (x, output) in second.iter_mut().zip(outputs.chunks_exact(transformer.output_len())) {
+        let (y, slope) = if INVERSE {
+            transformer.inverse(constants, output, packed, *x)
+        } else {
+            transformer.forward(constants, output, packed, *x)
+        };
+        *x = y;
+        slopes.multiply(slope);
+    }
+    if INVERSE { -slopes.ln() } else { slopes.ln() }
+}
+
+impl Bijection for Coupling {
+    const CONDITIONED: bool = true;
+
+    fn exists(shape: Shape) -> bool {
+        let spline = shape.transformer != Layer::Affine;
+        Transformer::exists(shape)
+            && Conditioner::exists(shape)
+            && shape.split < shape.dim
+            && shape.split + shape.context > 0
+            && !shape.has(option::SKIP)
+            && (spline && shape.split > 0 || !shape.has(option::FIRST_SPLINE))
+    }
+    fn weight_len(shape: Shape) -> usize {
+        let parts = Parts::of(shape);
+        parts.network_start() + parts.network.weight_len()
+    }
+    fn scratch_len(shape: Shape) -> usize {
+        let Parts { transformer, network, .. } = Parts::of(shape);
+        network.input_len()
+            + network.unit_len()
+            + network.before_len()
+            + network.output_len()
+            + transformer.packed_len()
+    }
+    fn backward_scratch_len(shape: Shape) -> usize {
+        let Parts { transformer, network, .. } = Parts::of(shape);
+        let one = 2 * transformer.packed_len();
+        2 * network.input_len() + 3 * network.unit_len() + 2 * network.output_len() + one
+    }
+    fn multiply_adds(shape: Shape) -> usize {
+        let Parts { transformer, network, first_len } = Parts::of(shape);
+        let first = if first_len > 0 { shape.split * 21 } else { 0 };
+        let second = (shape.dim - shape.split) * transformer.multiply_adds();
+        network.multiply_adds() + first + second
+    }
+    fn valid(shape: Shape, w: Packed) -> bool {
+        let stride = Transformer::of(shape).static_stride().max(1);
+        let first = Weights::<f32>::part(w, CONSTANTS, Parts::of(shape).first_len);
+        let spline = Shape::new(1, shape.arg, shape.option & option::TAILS);
+        Transformer::valid(w.load(0, 0.0))
+            && Weights::<f32>::rows(first, stride).all(|w| match shape.transformer {
+                Layer::RationalLinear => RationalLinear::valid(spline, w),
+                _ => knots::valid(spline, w),
+            })
+    }
+
+    #[inline(always)]
+    fn forward<R: Real, W: Weights<R>>(shape: Shape, w: W, x: &mut [R], scratch: &mut [R]) -> R {
+        run::<false, R, W>(shape, w, x, scratch)
+    }
+
+    #[inline(always)]
+    fn inverse<R: Real, W: Weights<R>>(shape: Shape, w: W, z: &mut [R], scratch: &mut [R]) -> R {
+        run::<true, R, W>(shape, w, z, scratch)
+    }
+
+    #[inline(always)]
+    fn backward<R: Real, W: Weights<R>>(
+        shape: Shape,
+        w: W,
+        x: &mut [R],
+        dz: &mut [R],
+        dladj: R,
+        dw: &mut [R],
+        mut scratch: &mut [R],
+    ) {
+        let parts = Parts::of(shape);
+        let Parts { transformer, network, .. } = parts;
+        let zero = x[0].lift(0.0);
+        let constants = w.load(0, zero);
+        let (x, context) = x.split_at_mut(shape.dim);
+        let (dz, dcontext) = dz.split_at_mut(shape.dim);
+        let (first, second) = x.split_at(shape.split);
+        let (dfirst, dsecond) = dz.split_at_mut(shape.split);
+
+        let inputs = take(&mut scratch, network.input_len());
+        inputs[..context.len()].copy_from_slice(context);
+        inputs[context.len()..].copy_from_slice(first);
+        let active = take(&mut scratch, network.unit_len());
+        let before = take(&mut scratch, network.unit_len());
+        let mut units = Units { inputs, active, before };
+        let mut at = parts.network_start();
+        network.unlock(w, &mut at, 0, &mut units);
+        let outputs = take(&mut scratch, network.output_len());
+        outputs.fill(zero);
+        network.outputs(w, &mut at, 0, &units, outputs);
+
+        let doutputs = take(&mut scratch, network.output_len());
+        let dinputs = take(&mut scratch, network.input_len());
+        let dactive = take(&mut scratch, network.unit_len());
+        let len = transformer.output_len();
+        let maps = outputs.chunks_exact(len).zip(doutputs.chunks_exact_mut(len));
+        for ((x, dz), (output, doutput)) in second.iter().zip(dsecond).zip(maps) {
+            *dz = transformer.backward(constants, output, *x, *dz, dladj, doutput, scratch);
+        }
+
+        dinputs.fill(zero);
+        dactive.fill(zero);
+        let mut dunits = UnitGradients { inputs: dinputs, active: dactive };
+        network.outputs_backward(w, &mut at, 0, &units, doutputs, &mut dunits, dw);
+        network.unlock_backward(w, &mut at, 0, &units, &mut dunits, dw);
+
+        if parts.first_len > 0 {
+            let stride = transformer.static_stride();
+            let dw = &mut dw[CONSTANTS..CONSTANTS + parts.first_len];
+            let weights = w.part(CONSTANTS, parts.first_len).rows(stride);
+            let weights = weights.zip(dw.chunks_exact_mut(stride));
+            for ((x, dz), (w, dw)) in first.iter().zip(&mut *dfirst).zip(weights) {
+                *dz = transformer.static_backward(w, *x, *dz, dladj, dw);
+            }
+        }
+        let (dcontext_here, dfirst_here) = dunits.inputs.split_at(dcontext.len());
+        for (d, here) in dfirst.iter_mut().zip(dfirst_here) {
+            *d = *d + *here;
+        }
+        for (d, here) in dcontext.iter_mut().zip(dcontext_here) {
+            *d = *d + *here;
+        }
+    }
+
+    fn theta_len(shape: Shape) -> usize {
+        first_theta_len(shape) + Parts::of(shape).network.weight_len()
+    }
+
+    fn neutral<R: Real>(shape: Shape, like: R, w: &mut [R]) {
+        let parts = Parts::of(shape);
+        let (constants, rest) = w.split_at_mut(CONSTANTS);
+        parts.transformer.neutral_constants(like, constants);
+        let (splines, network) = rest.split_at_mut(parts.first_len);
+        if parts.first_len > 0 {
+            let (layer, shape) = first(shape);
+            layer.neutral(shape, like, splines);
+        }
+        let map = parts.transformer;
+        let output = |i| map.neutral_output(like, i % map.output_len());
+        parts.network.neutral(like, output, network);
+    }
+
+    fn constrain<R: Real>(shape: Shape, theta: &[R], w: &mut [R]) {
+        let parts = Parts::of(shape);
+        let (first_theta, network) = theta.split_at(first_theta_len(shape));
+        let (splines, w) = w[CONSTANTS..].split_at_mut(parts.first_len);
+        if parts.first_len > 0 {
+            let (layer, shape) = first(shape);
+            layer.constrain(shape, first_theta, splines);
+        }
+        w.copy_from_slice(network);
+    }
+
+    fn constrain_backward<R: Real>(shape: Shape, theta: &[R], w: &[R], dw: &[R], dtheta: &mut [R]) {
+        let parts = Parts::of(shape);
+        let (first_theta, _) = theta.split_at(first_theta_len(shape));
+        let (dfirst_theta, dnetwork) = dtheta.split_at_mut(first_theta.len());
+        let (splines, _) = w[CONSTANTS..].split_at(parts.first_len);
+        let (dsplines, dw) = dw[CONSTANTS..].split_at(parts.first_len);
+        if parts.first_len > 0 {
+            let (layer, shape) = first(shape);
+            layer.constrain_backward(shape, first_theta, splines, dsplines, dfirst_theta);
+        }
+        for (dtheta, dw) in dnetwork.iter_mut().zip(dw) {
+            *dtheta = *dtheta + *dw;
+        }
+    }
+
+    fn unconstrain<R: Real>(shape: Shape, w: &[R], theta: &mut [R]) {
+        let parts = Parts::of(shape);
+        let (first_theta, network) = theta.split_at_mut(first_theta_len(shape));
+        let (splines, w) = w[CONSTANTS..].split_at(parts.first_len);
+        if parts.first_len > 0 {
+            let (layer, shape) = first(shape);
+            layer.unconstrain(shape, splines, first_theta);
+        }
+        network.copy_from_slice(w);
+    }
+}

@@ -1,0 +1,321 @@
+//! The monotone map that a coupling or autoregressive layer puts a number through, its parameters
+//! fresh from a network.
+//!
+//! # Formula
+//!
+//! Affine: z = x eˢ + t, from the outputs (t, s), s clipped to the layer's limits; gated, z = g x +
+//! (1 − g) t with g = σ(s + bias), as in Kingma et al. 2016, arXiv:1606.04934. A spline of K bins
+//! takes width logits \[K\], height logits \[K\], inner slopes \[K − 1\] and, linear-rational, λ logits
+//! \[K\], exactly the free parameters of a static spline; its interval is the same on both axes.
+//! In the soft form logits are clipped to u/(1 + |u/L|) and bins have no floor.
+//!
+//! The layer stores three constants: lower and upper limit (of s, or of the spline's interval), and
+//! the gate's bias, or the free number of the spline's outer slopes.
+
+use super::knots::{self, MAX_BINS, MIN_BIN, SLOPE, X, Y};
+use super::rational_linear::RationalLinear;
+use super::rational_quadratic::RationalQuadratic;
+use super::spline::{self, Form, Spline};
+use super::{Layer, Shape, Tails, option};
+use crate::math::{Real, logistic};
+use crate::weights::Weights;
+
+/// Constants of a layer: lower limit, upper limit, bias of the gate or outer slope.
+pub(super) const CONSTANTS: usize = 3;
+
+/// Outer knots of a new layer's splines, in the unit of the standardised data.
+const BOUND: f64 = 4.0;
+/// Limits of a new layer's log scale.
+const LOG_SCALE: [f64; 2] = [-5.0, 3.0];
+/// Bias of a new layer's gate.
+const GATE_BIAS: f64 = 2.0;
+
+/// Which map, and its size.
+#[derive(Clone, Copy)]
+pub(super) struct Transformer {
+    layer: Layer,
+    soft: bool,
+    spline: Spline,
+}
+
+impl Transformer {
+    #[inline(always)]
+    pub(super) fn of(shape: Shape) -> Self {
+        let soft = shape.has(option::SOFT);
+        let form = if soft { Form::Soft } else { Form::Free };
+        let spline = Spline { bins: shape.arg, tails: Tails::Identity, form };
+        Self { layer: shape.transformer, soft, spline }
+    }
+
+    /// Whether there is such a map of one number.
+    pub(super) fn exists(shape: Shape) -> bool {
+        let plain_tails = shape.option & option::TAILS == Tails::Identity as u8;
+        plain_tails
+            && match shape.transformer {
+                Layer::Affine => shape.arg == 0,
+                Layer::RationalQuadratic => (1..=MAX_BINS).contains(&shape.arg),
+                Layer::RationalLinear => {
+                    (1..=MAX_BINS).contains(&shape.arg) && !shape.has(option::SOFT)
+                }
+                _ => false,
+            }
+    }
+
+    /// Outputs of the network for one number.
+    pub(super) fn output_len(self) -> usize {
+        let bins = self.spline.bins;
+        match self.layer {
+            Layer::RationalQuadratic => 3 * bins - 1,
+            Layer::RationalLinear => 4 * bins - 1,
+            _ => 2,
+        }
+    }
+
+    /// Numbers of the spline that the outputs are turned into.
+    pub(super) fn packed_len(self) -> usize {
+        match self.layer {
+            Layer::RationalQuadratic => spline::stride::<RationalQuadratic>(self.spline.bins),
+            Layer::RationalLinear => spline::stride::<RationalLinear>(self.spline.bins),
+            _ => 0,
+        }
+    }
+
+    /// Multiply-adds of one number, an exponential counted as ten.
+    pub(super) fn multiply_adds(self) -> usize {
+        let bins = self.spline.bins;
+        match self.layer {
+            Layer::RationalQuadratic => 2 * bins * 13 + 61,
+            Layer::RationalLinear => 2 * bins * 13 + 72,
+            _ => 11,
+        }
+    }
+
+    /// Writes a new layer's constants.
+    pub(super) fn neutral_constants<R: Real>(self, like: R, constants: &mut [R]) {
+        let numbers = match (self.layer, self.soft) {
+            (Layer::Affine, false) => [LOG_SCALE[0], LOG_SCALE[1], 0.0],
+            (Layer::Affine, true) => [LOG_SCALE[0], LOG_SCALE[1], GATE_BIAS],
+            (_, false) => [-BOUND, BOUND, knots::free_slope_of_one()],
+            (_, true) => [-BOUND, BOUND, 0.0],
+        };
+        for (constant, number) in constants.iter_mut().zip(numbers) {
+            *constant = like.constant(number);
+        }
+    }
+
+    /// The network's output at position `i` of a number's that leaves the number as it is.
+    pub(super) fn neutral_output<R: Real>(self, like: R, i: usize) -> R {
+        let bins = self.spline.bins;
+        like.constant(match (self.layer, self.soft) {
+            // A gate of 1, to the last digit.
+            (Layer::Affine, true) if i == 1 => 40.0,
+            (Layer::RationalQuadratic | Layer::RationalLinear, false)
+                if (2 * bins..3 * bins - 1).contains(&i) =>
+            {
+                knots::free_slope_of_one()
+            }
+            _ => 0.0,
+        })
+    }
+
+    /// Whether the constants are possible.
+    pub(super) fn valid(constants: [f32; CONSTANTS]) -> bool {
+        constants[0] < constants[1]
+    }
+
+    /// Half the largest logit of the soft form, −ln(1e-3)/2.
+    fn soft_limit<R: Real>(like: R) -> R {
+        like.constant(3.453_877_639_491_068)
+    }
+
+    /// A width or height logit as it is meant.
+    #[inline(always)]
+    fn logit<R: Real>(self, a: R) -> R {
+        if self.soft { spline::soft_clip(a, Self::soft_limit(a)) } else { a }
+    }
+
+    fn floor(self) -> f64 {
+        if self.soft { 0.0 } else { MIN_BIN }
+    }
+
+    /// Turns the network's `output` into the knots that the spline reads.
+    #[inline(always)]
+    fn pack<R: Real>(self, constants: [R; CONSTANTS], output: &[R], packed: &mut [R]) {
+        let bins = self.spline.bins;
+        let [low, high, end] = constants;
+        packed[..3].copy_from_slice(&[low, low, end]);
+        packed[3 * bins..3 * bins + 3].copy_from_slice(&[high, high, end]);
+        let (widths, rest) = output.split_at(bins);
+        let (heights, rest) = rest.split_at(bins);
+        knots::place(|i| self.logit(widths[i]), bins, self.floor(), packed, X);
+        knots::place(|i| self.logit(heights[i]), bins, self.floor(), packed, Y);
+        let (slopes, lambdas) = rest.split_at(bins - 1);
+        for (j, slope) in slopes.iter().enumerate() {
+            packed[knots::at(j + 1, SLOPE)] = *slope;
+        }
+        packed[3 * (bins + 1)..].copy_from_slice(lambdas);
+    }
+
+    /// z and dz/dx; `packed` is scratch of [`Self::packed_len`].
+    #[inline(always)]
+    pub(super) fn forward<R: Real>(
+        self,
+        constants: [R; CONSTANTS],
+        output: &[R],
+        packed: &mut [R],
+        x: R,
+    ) -> (R, R) {
+        if self.layer == Layer::Affine {
+            let (shift, scale) = self.affine(constants, output);
+            return (x * scale + shift, scale);
+        }
+        self.pack(constants, output, packed);
+        match self.layer {
+            Layer::RationalLinear => self.spline.forward::<RationalLinear, R, _>(&*packed, x),
+            _ => self.spline.forward::<RationalQuadratic, R, _>(&*packed, x),
+        }
+    }
+
+    /// x, and dz/dx there.
+    #[inline(always)]
+    pub(super) fn inverse<R: Real>(
+        self,
+        constants: [R; CONSTANTS],
+        output: &[R],
+        packed: &mut [R],
+        z: R,
+    ) -> (R, R) {
+        if self.layer == Layer::Affine {
+            let (shift, scale) = self.affine(constants, output);
+            return ((z - shift) / scale, scale);
+        }
+        self.pack(constants, output, packed);
+        match self.layer {
+            Layer::RationalLinear => self.spline.inverse::<RationalLinear, R, _>(&*packed, z),
+            _ => self.spline.inverse::<RationalQuadratic, R, _>(&*packed, z),
+        }
+    }
+
+    /// dx; writes the gradient of `output` to `doutput`. `scratch` is twice [`Self::packed_len`].
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "a layer's backward, for one number")]
+    pub(super) fn backward<R: Real>(
+        self,
+        constants: [R; CONSTANTS],
+        output: &[R],
+        x: R,
+        dz: R,
+        dladj: R,
+        doutput: &mut [R],
+        scratch: &mut [R],
+    ) -> R {
+        if self.layer == Layer::Affine {
+            return self.affine_backward(constants, output, x, dz, dladj, doutput);
+        }
+        let (packed, dpacked) = scratch.split_at_mut(self.packed_len());
+        let dpacked = &mut dpacked[..packed.len()];
+        self.pack(constants, output, packed);
+        dpacked.fill(x.lift(0.0));
+        let (spline, packed) = (self.spline, &*packed);
+        let dx = match self.layer {
+            Layer::RationalLinear => {
+                spline.backward::<RationalLinear, R, _>(packed, x, dz, dladj, dpacked)
+            }
+            _ => spline.backward::<RationalQuadratic, R, _>(packed, x, dz, dladj, dpacked),
+        };
+
+        let bins = spline.bins;
+        doutput.fill(x.lift(0.0));
+        for (axis, dlogits) in doutput[..2 * bins].chunks_exact_mut(bins).enumerate() {
+            let dknot = |j| dpacked[knots::at(j, axis)];
+            knots::place_backward(packed, axis, self.floor(), dknot, dlogits);
+        }
+        if self.soft {
+            for (d, a) in doutput[..2 * bins].iter_mut().zip(output) {
+                *d = *d * spline::soft_clip_slope(*a, Self::soft_limit(x));
+            }
+        }
+        for j in 1..bins {
+            doutput[2 * bins + j - 1] = dpacked[knots::at(j, SLOPE)];
+        }
+        doutput[3 * bins - 1..].copy_from_slice(&dpacked[3 * (bins + 1)..]);
+        dx
+    }
+
+    /// Shift and scale.
+    #[inline(always)]
+    fn affine<R: Real>(self, [low, high, bias]: [R; CONSTANTS], output: &[R]) -> (R, R) {
+        let [shift, s] = [output[0], output[1]];
+        if self.soft {
+            let gate = logistic(s + bias);
+            ((s.lift(1.0) - gate) * shift, gate)
+        } else {
+            (shift, s.max(low).min(high).exp())
+        }
+    }
+
+    /// The clip passes the gradient on, so that a log scale at its limit can come back.
+    #[inline(always)]
+    fn affine_backward<R: Real>(
+        self,
+        constants: [R; CONSTANTS],
+        output: &[R],
+        x: R,
+        dz: R,
+        dladj: R,
+        doutput: &mut [R],
+    ) -> R {
+        let (_, scale) = self.affine(constants, output);
+        if self.soft {
+            let rest = x.lift(1.0) - scale;
+            doutput[0] = dz * rest;
+            doutput[1] = (dz * (x - output[0]) * scale + dladj) * rest;
+        } else {
+            doutput[0] = dz;
+            doutput[1] = dz * x * scale + dladj;
+        }
+        dz * scale
+    }
+
+    /// The static spline of a coupling's first part: weights of one number.
+    pub(super) fn static_stride(self) -> usize {
+        self.packed_len()
+    }
+
+    /// z and dz/dx of one number of the first part.
+    #[inline(always)]
+    pub(super) fn static_forward<R: Real, W: Weights<R>>(self, w: W, x: R) -> (R, R) {
+        let spline = Spline { form: Form::Stored, ..self.spline };
+        match self.layer {
+            Layer::RationalLinear => spline.forward::<RationalLinear, R, W>(w, x),
+            _ => spline.forward::<RationalQuadratic, R, W>(w, x),
+        }
+    }
+
+    /// x, and dz/dx there.
+    #[inline(always)]
+    pub(super) fn static_inverse<R: Real, W: Weights<R>>(self, w: W, z: R) -> (R, R) {
+        let spline = Spline { form: Form::Stored, ..self.spline };
+        match self.layer {
+            Layer::RationalLinear => spline.inverse::<RationalLinear, R, W>(w, z),
+            _ => spline.inverse::<RationalQuadratic, R, W>(w, z),
+        }
+    }
+
+    /// dx; adds to `dw`.
+    #[inline(always)]
+    pub(super) fn static_backward<R: Real, W: Weights<R>>(
+        self,
+        w: W,
+        x: R,
+        dz: R,
+        dladj: R,
+        dw: &mut [R],
+    ) -> R {
+        let spline = Spline { form: Form::Stored, ..self.spline };
+        match self.layer {
+            Layer::RationalLinear => spline.backward::<RationalLinear, R, W>(w, x, dz, dladj, dw),
+            _ => spline.backward::<RationalQuadratic, R, W>(w, x, dz, dladj, dw),
+        }
+    }
+}
