@@ -310,10 +310,17 @@ fn valid_refuses_what_is_no_bijection() {
         (Layer::Householder, 0, 1, 1.0),        // |u|² = 3
         (Layer::Dct, 0, 0, 0.0),                // a gain of zero
         (Layer::Permutation, 0, 0, 1.0),        // one position twice
+        (Layer::LowerUpper, 0, 0, 0.0),         // a zero on U's diagonal
+        (Layer::LowerUpper, 0, 3, -0.0),        // the same
+        (Layer::LowerUpper, 0, 4, 1.0),         // one position twice
+        (Layer::LowerUpper, 0, 5, 0.5),         // half a position
+        (Layer::LowerCholesky, 0, 2, 0.0),      // a zero on the diagonal
+        (Layer::LowerCholesky, 0, 4, -1.0),     // a negative diagonal
+        (Layer::MatrixExponential, 0, 3, -1.6), // near the root of 1 + m + m²/2 + m³/6
     ];
     for (layer, option, i, weight) in refused {
         let shape = |arg| Shape::new(2, arg, option);
-        // Three bins, or three reflections, where the layer has them.
+        // Three bins, reflections or terms, where the layer has them.
         let arg = [3, 0].into_iter().find(|arg| layer.exists(shape(*arg)));
         let shape = shape(arg.expect("a size that exists"));
         let mut w = vec![f64::NAN; layer.weight_len(shape)];

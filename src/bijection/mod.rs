@@ -5,16 +5,24 @@
 
 pub mod affine;
 pub mod dct;
+pub mod haar;
 pub mod householder;
 pub mod knots;
+pub mod lower_cholesky;
+pub mod lower_upper;
+pub mod matrix_exponential;
 pub mod permutation;
 pub mod rational_linear;
 pub mod rational_quadratic;
 
 pub use affine::Affine;
 pub use dct::Dct;
+pub use haar::Haar;
 pub use householder::Householder;
 pub use knots::{MIN_BIN, MIN_SLOPE, Tails};
+pub use lower_cholesky::LowerCholesky;
+pub use lower_upper::LowerUpper;
+pub use matrix_exponential::MatrixExponential;
 pub use permutation::Permutation;
 pub use rational_linear::RationalLinear;
 pub use rational_quadratic::RationalQuadratic;
@@ -48,9 +56,11 @@ pub mod option {
 pub struct Shape {
     /// D, the dimension of the data.
     pub dim: usize,
-    /// K bins of a spline, M reflections of a Householder product; 0 elsewhere.
+    /// K bins of a spline, M reflections of a Householder product, N terms of a matrix exponential; 0
+    /// elsewhere.
     pub arg: usize,
-    /// [`Tails`] of a spline, and flags of a conditioned layer (see [`option`]); 0 elsewhere.
+    /// [`Tails`] of a spline, 1 for a Haar transform of the reversed data, and flags of a conditioned
+    /// layer (see [`option`]); 0 elsewhere.
     pub option: u8,
     /// C, numbers of context that a conditioned layer reads behind the D of the data; 0 elsewhere.
     pub context: usize,
@@ -281,4 +291,8 @@ layers! {
     0x04 => Householder in householder,
     0x05 => Dct in dct,
     0x06 => Permutation in permutation,
+    0x07 => LowerUpper in lower_upper,
+    0x08 => LowerCholesky in lower_cholesky,
+    0x09 => MatrixExponential in matrix_exponential,
+    0x0a => Haar in haar,
 }

@@ -6,7 +6,14 @@ use fluxlet::math::Real;
 use super::Random;
 
 pub(crate) const DIMS: [usize; 5] = [1, 2, 3, 8, 64];
-const ARGS: [usize; 5] = [0, 1, 2, 5, 12];
+
+/// Arguments to try: bins, reflections, or terms of a matrix exponential.
+fn args(layer: Layer) -> &'static [usize] {
+    match layer {
+        Layer::MatrixExponential => &[1, 2, 8, 24],
+        _ => &[0, 1, 2, 5, 12],
+    }
+}
 
 /// Every shape that the laws try on a layer.
 ///
@@ -15,8 +22,8 @@ pub(crate) fn shapes(layer: Layer) -> Vec<Shape> {
     let mut shapes = Vec::new();
     for dim in DIMS {
         let before = shapes.len();
-        for arg in ARGS {
-            let options = (0..=u8::MAX).map(|option| Shape::new(dim, arg, option));
+        for arg in args(layer) {
+            let options = (0..=u8::MAX).map(|option| Shape::new(dim, *arg, option));
             shapes.extend(options.filter(|shape| layer.exists(*shape)));
         }
         assert!(shapes.len() > before, "{}: no shape of dimension {dim} to test", layer.name());
@@ -40,9 +47,7 @@ impl Case {
             + 1000 * (shape.dim as u64 + 1000 * (shape.arg as u64 + 1000 * layer as u64))
             + 100 * u64::from(shape.option);
         let mut random = Random::new(seed);
-        let scale = [0.3, 1.0, 2.0][random.below(3)];
-        let theta =
-            (0..layer.theta_len(shape)).map(|_| scale * random.normal()).collect::<Vec<_>>();
+        let theta = draw_theta(layer, shape, &mut random);
         // NaN, so that a weight which nobody writes is noticed.
         let mut w = vec![f64::NAN; layer.weight_len(shape)];
         layer.neutral(shape, 0.0, &mut w);
@@ -94,6 +99,42 @@ impl Case {
     }
 }
 
+/// Random free parameters, of matrices that `f64` can invert to the laws' tolerances.
+pub(crate) fn draw_theta(layer: Layer, shape: Shape, random: &mut Random) -> Vec<f64> {
+    let scale = [0.3, 1.0, 2.0][random.below(3)];
+    let dim = shape.dim;
+    let mut theta = random.normals(layer.theta_len(shape));
+    theta.iter_mut().for_each(|theta| *theta *= scale);
+    // Entries of this size keep the condition of a triangular matrix from growing with its size.
+    let entry = 0.5 / Real::sqrt(dim as f64);
+    match layer {
+        Layer::LowerUpper => {
+            for (i, theta) in theta.iter_mut().enumerate() {
+                if i % (dim + 1) == 0 {
+                    // A diagonal of either sign, away from zero.
+                    *theta = theta.signum() * Real::exp(0.3 * random.normal());
+                } else {
+                    *theta *= entry;
+                }
+            }
+        }
+        Layer::LowerCholesky => theta[dim..].iter_mut().for_each(|theta| *theta *= entry),
+        Layer::MatrixExponential => {
+            // The laws are those of the whole series: ‖M‖ such that the first term that is left
+            // out, ‖M‖^(N + 1)/(N + 1)!, is 1e-14 at most; and 2 at most, for the condition.
+            let terms = shape.arg as f64 + 1.0;
+            let factorial: f64 = (1..=shape.arg + 1).map(|i| Real::ln(i as f64)).sum();
+            let largest = Real::exp((factorial + Real::ln(1e-14)) / terms).min(2.0);
+            let sums = theta.chunks(dim).map(|row| row.iter().map(|m| m.abs()).sum());
+            let norm: f64 = sums.fold(0.0, f64::max);
+            let factor = (scale / 2.0) * largest / norm;
+            theta.iter_mut().for_each(|theta| *theta *= factor);
+        }
+        _ => {}
+    }
+    theta
+}
+
 /// Replaces the constants among the neutral weights by other ones that are allowed.
 fn draw_constants(layer: Layer, shape: Shape, w: &mut [f64], random: &mut Random) {
     if let Some(tables) = SplineTables::new(layer, shape) {
@@ -114,14 +155,23 @@ fn draw_constants(layer: Layer, shape: Shape, w: &mut [f64], random: &mut Random
             let smooth = [0.0, 1.0, -1.0, 2.0, 0.3][random.below(5)];
             Dct::smoothed(shape, smooth, 0.0, w);
         }
-        Layer::Permutation => {
-            for i in (1..w.len()).rev() {
-                w.swap(i, random.below(i + 1));
-            }
+        Layer::Permutation => shuffle(w, random),
+        Layer::LowerUpper => {
+            let matrix = shape.dim * shape.dim;
+            shuffle(&mut w[matrix..matrix + shape.dim], random);
         }
         // What has free parameters is drawn through them; a new row without any has to be drawn
         // here, or the laws would only ever see one set of weights.
-        _ => assert!(layer.theta_len(shape) > 0, "{} needs its weights drawn", layer.name()),
+        _ => {
+            let drawn = layer.theta_len(shape) > 0 || layer.weight_len(shape) == 0;
+            assert!(drawn, "{} needs its weights drawn", layer.name());
+        }
+    }
+}
+
+fn shuffle(w: &mut [f64], random: &mut Random) {
+    for i in (1..w.len()).rev() {
+        w.swap(i, random.below(i + 1));
     }
 }
 
