@@ -26,35 +26,30 @@ impl Reading {
     }
 }
 
-/// x → z in place; returns the sum of the layers' ladj. `x` \[D\], `scratch`
-/// \[[`Model::scratch_len`]\].
+/// x → z in place; returns the sum of the layers' ladj. `x` \[D + C\], the context behind the
+/// data and left as it is; `scratch` \[[`Model::scratch_len`]\].
 pub fn forward(model: &Model, x: &mut [f32], scratch: &mut [f32]) -> f32 {
-    model
-        .layers()
-        .fold(0.0, |ladj, step| ladj + step.layer.score(step.shape, step.weights, x, scratch))
+    model.layers().fold(0.0, |ladj, step| ladj + step.forward(x, scratch))
 }
 
 /// z → x in place; returns the sum of the inverses' ladj. Shapes as in [`forward`].
 pub fn inverse(model: &Model, z: &mut [f32], scratch: &mut [f32]) -> f32 {
     // The layers are found from the front only; a stack is short, and sampling is the rare case.
     (0..model.layers().len()).rev().fold(0.0, |ladj, index| {
-        model
-            .layers()
-            .nth(index)
-            .map_or(ladj, |step| ladj + step.layer.inverse(step.shape, step.weights, z, scratch))
+        model.layers().nth(index).map_or(ladj, |step| ladj + step.inverse(z, scratch))
     })
 }
 
 /// log p of one input in nats; [`LOG_PROB_MIN`] where the input is not finite or so far outside
 /// that the arithmetic overflows.
 ///
-/// `input` has [`Model::input_len`] numbers, `work` [`Model::work_len`] or more.
+/// `input` has [`Model::input_len`] numbers, its context last; `work` [`Model::work_len`] or more.
 ///
 /// # Panics
 ///
 /// When a slice is shorter than that.
 pub fn log_prob(model: &Model, input: &[f32], work: &mut [f32]) -> f32 {
-    let (x, scratch) = work.split_at_mut(model.dim());
+    let (x, scratch) = work.split_at_mut(model.dim() + model.context_len());
     log_prob_in(model, input, x, scratch)
 }
 
@@ -63,12 +58,17 @@ fn log_prob_in(model: &Model, input: &[f32], x: &mut [f32], scratch: &mut [f32])
         return LOG_PROB_MIN;
     }
     match model.front_end() {
-        Some(front_end) => front_end.extract(input, x, scratch),
+        Some(front_end) => {
+            let (x, context) = x.split_at_mut(model.dim());
+            let (window, given) = input.split_at(input.len() - context.len());
+            front_end.extract(window, x, scratch);
+            context.copy_from_slice(given);
+        }
         None => x.copy_from_slice(input),
     }
     let ladj = forward(model, x, scratch);
     let (base, weights) = model.base();
-    let log_prob = base.log_prob(weights, x, scratch) + ladj;
+    let log_prob = base.log_prob(weights, &mut x[..model.dim()], scratch) + ladj;
     // An infinite density is as little to be trusted as none.
     if log_prob > LOG_PROB_MIN && log_prob < f32::INFINITY { log_prob } else { LOG_PROB_MIN }
 }
@@ -91,13 +91,14 @@ fn judge(model: &Model, input: &[f32], log_prob: f32) -> Reading {
     Reading { log_prob, p_value, alarm: if finite { alarm } else { Alarm::NotFinite } }
 }
 
-/// A sample of the density: `noise` \[D\] independent standard normals on entry, x on return.
+/// A sample of the density: `noise` \[D + C\] holds independent standard normals on entry, x on
+/// return, and the context behind them.
 /// `choice` in [0, 1) picks the component of a mixture base. Shapes as in [`forward`].
 ///
 /// For a model with a front end x are features, not a window.
 pub fn sample(model: &Model, noise: &mut [f32], choice: f32, scratch: &mut [f32]) {
     let (base, weights) = model.base();
-    base.sample(weights, noise, choice);
+    base.sample(weights, &mut noise[..model.dim()], choice);
     inverse(model, noise, scratch);
 }
 
@@ -105,15 +106,16 @@ impl Model<'_> {
     /// Numbers of work space that [`log_prob`] needs.
     pub fn work_len(&self) -> usize {
         let front_end = self.front_end().map_or(0, |front_end| front_end.scratch_len());
-        self.dim() + self.scratch_len().max(front_end)
+        self.dim() + self.context_len() + self.scratch_len().max(front_end)
     }
 }
 
 /// A model without front end whose dimension is known when the program is compiled: scoring without
 /// a buffer of the caller's.
 ///
-/// `S` is the scratch space on the stack; the default suits every layer and a mixture of up to D
-/// components.
+/// `D` counts a model's context too: it stands behind the data, and stays as it is. `S` is the
+/// scratch space on the stack; the default suits every layer without a network and a mixture of up
+/// to D components.
 #[derive(Clone, Copy, Debug)]
 pub struct Flow<'m, const D: usize, const S: usize = D> {
     model: Model<'m>,

@@ -7,6 +7,8 @@
 //! | "FLXM" | v  | D  | C  | L  | bytes  | CRC-32 | L layer records | base record | weights | sections |
 //! +--------+----+----+----+----+--------+--------+----------------+-------------+---------+----------+
 //!   record:  code u8, option u8, argument u16        weights: f32, layer by layer, then the base's
+//!   and of a layer with a network, 12 bytes more:
+//!            transformer u8, activation u8, split u16, hidden [u16; 4]
 //!   section: tag [u8; 4], length u32, payload
 //! ```
 //!
@@ -17,7 +19,8 @@ use core::fmt;
 use core::ops::Range;
 
 use crate::base::Base;
-use crate::bijection::{Layer, Shape};
+use crate::bijection::{Layer, Shape, option};
+use crate::conditioner::{Activation, Network};
 use crate::detector::Calibration;
 use crate::features::FrontEnd;
 use crate::weights::{Packed, Weights};
@@ -34,6 +37,8 @@ mod field {
     pub(super) const CHECKSUM: Range<usize> = 16..20;
     pub(super) const HEADER: usize = 20;
     pub(super) const RECORD: usize = 4;
+    /// Words of a record, of 4 bytes each, where a network is described.
+    pub(super) const NETWORK_WORDS: usize = 4;
     pub(super) const SECTION: usize = 8;
 }
 
@@ -89,7 +94,7 @@ pub enum Error {
         /// The dimension found.
         found: u16,
     },
-    /// The model wants context variables, which this version has no layer for.
+    /// More context variables than [`MAX_DIM`].
     Context {
         /// The context length found.
         found: u16,
@@ -148,7 +153,7 @@ impl fmt::Display for Error {
                 write!(f, "the model has {found} dimensions, 1 to {MAX_DIM} are possible")
             }
             Self::Context { found } => {
-                write!(f, "the model wants {found} context variables, this reader knows none")
+                write!(f, "the model has {found} context variables, at most {MAX_DIM} are possible")
             }
             Self::UnknownLayer { layer, code } => {
                 write!(
@@ -182,8 +187,26 @@ pub struct LayerWeights<'m> {
     pub layer: Layer,
     /// Its shape.
     pub shape: Shape,
+    /// Whether it runs backwards: what is `inverse` of the layer is forward in the model. So run the
+    /// layers of a flow that was trained in the direction of sampling.
+    pub inverted: bool,
     /// Its weights, [`Layer::weight_len`] numbers.
     pub weights: Packed<'m>,
+}
+
+impl LayerWeights<'_> {
+    /// Data towards latent: x → z in place; returns ladj. `x` is \[D + C\].
+    #[inline(always)]
+    pub(crate) fn forward(&self, x: &mut [f32], scratch: &mut [f32]) -> f32 {
+        let x = &mut x[..self.shape.dim + self.shape.context];
+        self.layer.score(self.shape, self.weights, x, scratch, self.inverted)
+    }
+
+    /// Latent towards data.
+    pub(crate) fn inverse(&self, z: &mut [f32], scratch: &mut [f32]) -> f32 {
+        let z = &mut z[..self.shape.dim + self.shape.context];
+        self.layer.score(self.shape, self.weights, z, scratch, !self.inverted)
+    }
 }
 
 /// A checked model; nothing that it gives out can fail any more.
@@ -191,6 +214,8 @@ pub struct LayerWeights<'m> {
 pub struct Model<'m> {
     bytes: &'m [u8],
     dim: usize,
+    context: usize,
+    layers: u16,
     records: &'m [[u8; field::RECORD]],
     weights: Packed<'m>,
     base: Base,
@@ -221,10 +246,48 @@ fn checksum(bytes: &[u8]) -> u32 {
     digest.finalize()
 }
 
-fn decode(record: [u8; field::RECORD], dim: usize) -> (u8, Shape) {
-    let [code, option, low, high] = record;
-    let arg = usize::from(u16::from_le_bytes([low, high]));
-    (code, Shape::new(dim, arg, option))
+/// Whether a hostile record asks for more weights than a 32-bit processor can count.
+fn too_large(shape: Shape) -> bool {
+    let [dim, context, arg] = [shape.dim, shape.context, shape.arg].map(|n| n as u64);
+    let width = shape.network.hidden.iter().copied().max().map_or(0, u64::from);
+    let inputs = dim + context + width + 1;
+    let outputs = dim * (4 * arg + dim + 4);
+    // A network has at most 33 products of hidden units.
+    33 * width * inputs + outputs * inputs > 1 << 28
+}
+
+/// A record read.
+struct Record {
+    code: u8,
+    layer: Option<Layer>,
+    shape: Shape,
+    inverted: bool,
+}
+
+impl Record {
+    /// Takes the next record off `words`; `None` where they end within it.
+    fn read(words: &mut &[[u8; field::RECORD]], dim: usize, context: usize) -> Option<Self> {
+        let ([code, option, low, high], rest) = words.split_first()?;
+        *words = rest;
+        let layer = Layer::from_code(*code);
+        let inverted = option & option::INVERTED != 0;
+        let option = option & !option::INVERTED;
+        let mut shape = Shape::new(dim, usize::from(u16::from_le_bytes([*low, *high])), option);
+        if layer.is_some_and(Layer::is_conditioned) {
+            let (network, rest) = words.split_first_chunk()?;
+            *words = rest;
+            let [[transformer, activation, low, high], [a, b, c, d], [e, f, g, h]] = *network;
+            let known = Layer::from_code(transformer).zip(Activation::from_code(activation));
+            // What is not known becomes a shape that no layer has.
+            let (transformer, activation) = known.unwrap_or((Layer::Coupling, Activation::Relu));
+            let hidden = [[a, b], [c, d], [e, f], [g, h]].map(u16::from_le_bytes);
+            shape.transformer = transformer;
+            shape.split = usize::from(u16::from_le_bytes([low, high]));
+            shape.network = Network { hidden, activation };
+            shape.context = if shape.has(option::CONTEXT) { context } else { 0 };
+        }
+        Some(Self { code: *code, layer, shape, inverted })
+    }
 }
 
 impl<'m> Model<'m> {
@@ -270,19 +333,20 @@ impl<'m> Model<'m> {
             return Err(Error::Dim { found });
         }
         let found = u16_at(bytes, field::CONTEXT);
-        if found != 0 {
+        let context = usize::from(found);
+        if context > MAX_DIM {
             return Err(Error::Context { found });
         }
         let layers = u16_at(bytes, field::LAYERS);
-        let weights_start = field::HEADER + field::RECORD * (usize::from(layers) + 1);
-        let records = bytes.get(field::HEADER..weights_start).ok_or(short)?.as_chunks().0;
-        let (base_record, records) = records.split_last().ok_or(short)?;
+        let words = bytes.get(field::HEADER..).unwrap_or(&[]).as_chunks().0;
 
         let mut model = Self {
             bytes,
             dim,
-            records,
-            weights: Packed::new(bytes.get(weights_start..).unwrap_or(&[])),
+            context,
+            layers,
+            records: words,
+            weights: Packed::new(&[]),
             base: Base::Normal,
             base_weights: Packed::new(&[]),
             scratch_len: 0,
@@ -291,13 +355,23 @@ impl<'m> Model<'m> {
             names: None,
             provenance: None,
         };
-        let mut start = 0;
-        for (index, record) in (0..layers).zip(records) {
-            let (code, shape) = decode(*record, dim);
-            let layer = Layer::from_code(code).ok_or(Error::UnknownLayer { layer: index, code })?;
-            if !layer.exists(shape) {
+        // The records first: the weights begin behind the last of them.
+        let mut rest = words;
+        for index in 0..layers {
+            let record = Record::read(&mut rest, dim, context).ok_or(short)?;
+            let code = record.code;
+            let layer = record.layer.ok_or(Error::UnknownLayer { layer: index, code })?;
+            if !layer.exists(record.shape) || too_large(record.shape) {
                 return Err(Error::Shape { layer: index });
             }
+        }
+        let (base_record, weights) = rest.split_first().ok_or(short)?;
+        model.weights = Packed::new(weights.as_flattened());
+        let mut start = 0;
+        let mut rest = words;
+        for index in 0..layers {
+            let record = Record::read(&mut rest, dim, context).ok_or(short)?;
+            let (Some(layer), shape) = (record.layer, record.shape) else { continue };
             let weights = model.take_weights(&mut start, layer.weight_len(shape), index)?;
             if !layer.valid(shape, weights) {
                 return Err(Error::Weights { layer: index });
@@ -313,6 +387,8 @@ impl<'m> Model<'m> {
             return Err(Error::Weights { layer: layers });
         }
         model.scratch_len = model.scratch_len.max(model.base.scratch_len());
+        let weights_start = bytes.len() - field::HEADER;
+        let weights_start = field::HEADER + weights_start / 4 * 4 - 4 * weights.len();
         model.read_sections(bytes.get(weights_start + 4 * start..).unwrap_or(&[]))?;
         Ok(model)
     }
@@ -360,9 +436,15 @@ impl<'m> Model<'m> {
         self.dim
     }
 
-    /// Numbers of one input: a window of readings where there is a front end, D otherwise.
+    /// C: numbers of context that an input ends with.
+    pub fn context_len(&self) -> usize {
+        self.context
+    }
+
+    /// Numbers of one input: a window of readings where there is a front end, D otherwise; and the C
+    /// numbers of context behind them.
     pub fn input_len(&self) -> usize {
-        self.front_end.map_or(self.dim, |front_end| front_end.input_len())
+        self.front_end.map_or(self.dim, |front_end| front_end.input_len()) + self.context
     }
 
     /// Numbers of scratch space that scoring needs beside the D that it works on.
@@ -377,16 +459,19 @@ impl<'m> Model<'m> {
 
     /// The layers from data to latent.
     pub fn layers(&self) -> impl ExactSizeIterator<Item = LayerWeights<'m>> + use<'m> {
-        let (dim, weights) = (self.dim, self.weights);
+        let mut words = self.records;
+        let (dim, context, weights) = (self.dim, self.context, self.weights);
         let mut start = 0;
-        self.records.iter().map(move |record| {
-            let (code, shape) = decode(*record, dim);
-            // Every code was checked; the fallback only keeps a panic out of a device's image.
-            let layer = Layer::from_code(code).unwrap_or(Layer::Affine);
+        (0..self.layers).map(move |_| {
+            let record = Record::read(&mut words, dim, context);
+            // Every record was checked; the fallbacks only keep a panic out of a device's image.
+            let (layer, shape, inverted) = record
+                .and_then(|record| Some((record.layer?, record.shape, record.inverted)))
+                .unwrap_or((Layer::Affine, Shape::new(dim, 0, 0), false));
             let len = layer.weight_len(shape);
             let weights = Weights::<f32>::part(weights, start, len);
             start += len;
-            LayerWeights { layer, shape, weights }
+            LayerWeights { layer, shape, inverted, weights }
         })
     }
 
@@ -421,8 +506,10 @@ impl<'m> Model<'m> {
 pub struct Parts<'p> {
     /// D.
     pub dim: usize,
-    /// Layers from data to latent; every shape's `dim` is D.
-    pub layers: &'p [(Layer, Shape)],
+    /// C; every shape's `context` is C or 0.
+    pub context: usize,
+    /// Layers from data to latent, and which of them run backwards; every shape's `dim` is D.
+    pub layers: &'p [(Layer, Shape, bool)],
     /// Density of the latent.
     pub base: Base,
     /// Weights of the layers in order, then of the base.
@@ -435,7 +522,12 @@ impl Parts<'_> {
     /// Bytes that the model takes.
     pub fn byte_len(&self) -> usize {
         let sections: usize = self.sections.iter().map(|(_, p)| field::SECTION + p.len()).sum();
-        field::HEADER + field::RECORD * (self.layers.len() + 1) + 4 * self.weights.len() + sections
+        let words = |(layer, ..): &(Layer, Shape, bool)| match layer.is_conditioned() {
+            true => field::NETWORK_WORDS,
+            false => 1,
+        };
+        let words = 1 + self.layers.iter().map(words).sum::<usize>();
+        field::HEADER + field::RECORD * words + 4 * self.weights.len() + sections
     }
 
     /// Writes the model into `out`.
@@ -450,7 +542,7 @@ impl Parts<'_> {
         out[field::MAGIC].copy_from_slice(&MAGIC);
         out[field::VERSION].copy_from_slice(&VERSION.to_le_bytes());
         out[field::DIM].copy_from_slice(&count(self.dim));
-        out[field::CONTEXT].copy_from_slice(&[0; 2]);
+        out[field::CONTEXT].copy_from_slice(&count(self.context));
         out[field::LAYERS].copy_from_slice(&count(self.layers.len()));
         out[field::BYTES].copy_from_slice(&long(self.byte_len()));
 
@@ -459,9 +551,16 @@ impl Parts<'_> {
             out[at..at + bytes.len()].copy_from_slice(bytes);
             at += bytes.len();
         };
-        for (layer, shape) in self.layers {
+        for (layer, shape, inverted) in self.layers {
             let [low, high] = count(shape.arg);
-            put(&[*layer as u8, shape.option, low, high]);
+            let inverted = if *inverted { option::INVERTED } else { 0 };
+            put(&[*layer as u8, shape.option | inverted, low, high]);
+            if layer.is_conditioned() {
+                let [low, high] = count(shape.split);
+                let network = shape.network;
+                put(&[shape.transformer as u8, network.activation as u8, low, high]);
+                network.hidden.iter().for_each(|width| put(&width.to_le_bytes()));
+            }
         }
         let (code, arg) = self.base.to_code();
         let [low, high] = arg.to_le_bytes();

@@ -43,7 +43,8 @@ fn arguments(cell: &str) -> (usize, usize) {
     (number(from), number(to))
 }
 
-/// The value of a length such as `3 (K + 1) D`: sums of products, the product without a sign.
+/// The value of a length such as `3 (K + 1) D`: sums of products, the product without a sign, and
+/// `/2` behind a product.
 fn length(text: &mut &str, shape: Shape) -> usize {
     let (mut sum, mut product) = (0, 1);
     loop {
@@ -60,6 +61,12 @@ fn length(text: &mut &str, shape: Shape) -> usize {
             }
             ')' => return sum + product,
             '(' => length(text, shape),
+            '/' => {
+                let (divisor, rest) = text.split_at(1);
+                *text = rest;
+                product /= divisor.parse::<usize>().expect("one digit behind a fraction line");
+                1
+            }
             'D' => shape.dim,
             'K' | 'M' => shape.arg,
             'm' => shape.dim >> shape.dim.trailing_zeros(),
@@ -75,7 +82,7 @@ fn the_table_of_layers_is_the_code_s() {
     for (cells, layer) in rows.iter().zip(Layer::ALL) {
         assert_eq!((code(cells[0]), cells[1]), (*layer as u8, layer.name()));
         let (least, most) = arguments(cells[2]);
-        let options = if cells[3] == "tails" { 2 } else { 1 };
+        let options = if cells[3] == "0" { 1 } else { 2 };
         for dim in [1, 2, 3, 12, 64] {
             let shape = |arg, option| Shape::new(dim, arg, option);
             for (arg, option, expected) in [
@@ -177,7 +184,7 @@ fn the_model_of_48_bytes_gives_the_log_density_that_the_page_states() {
     assert!(chapter.contains(&decimal), "the page says {decimal}");
 }
 
-/// A model of random weights; a Dct or permutation has its constants.
+/// A model of random weights; a Dct has its constants, and a permutation is a rotation.
 fn draw(
     layers: &[(Layer, Shape)],
     base: Base,
@@ -189,10 +196,15 @@ fn draw(
     for &(layer, shape) in layers {
         let mut w = vec![0.0; layer.weight_len(shape)];
         layer.neutral(shape, 0.0, &mut w);
-        let theta: Vec<f32> = (0..layer.theta_len(shape)).map(|_| random.normal() as f32).collect();
+        // The series of an exponential has to converge in its terms, of which there may be one.
+        let scale = if layer == Layer::MatrixExponential { 0.3 / (dim as f64).sqrt() } else { 1.0 };
+        let draw = |_| (scale * random.normal()) as f32;
+        let theta: Vec<f32> = (0..layer.theta_len(shape)).map(draw).collect();
         layer.constrain(shape, &theta, &mut w);
-        if layer == Layer::Permutation {
-            w.rotate_left(dim / 2);
+        match layer {
+            Layer::Permutation => w.rotate_left(dim / 2),
+            Layer::LowerUpper => w[dim * dim..dim * (dim + 1)].rotate_left(dim / 2),
+            _ => {}
         }
         weights.extend(w);
     }
@@ -237,6 +249,8 @@ fn every_layer_gives_the_bits_of_the_page_s_arithmetic() {
                     vec![(1, 0), (7, 0), (7, 1), (12, 1)]
                 }
                 Layer::Householder => vec![(1, 0), (5, 0)],
+                Layer::MatrixExponential => vec![(1, 0), (8, 0), (32, 0)],
+                Layer::Haar => vec![(0, 0), (0, 1)],
                 _ => vec![(0, 0)],
             };
             for (arg, option) in args {

@@ -5,10 +5,15 @@
 
 pub mod affine;
 pub mod autoregressive;
+pub mod conditional;
 pub mod coupling;
 pub mod dct;
+pub mod haar;
 pub mod householder;
 pub mod knots;
+pub mod lower_cholesky;
+pub mod lower_upper;
+pub mod matrix_exponential;
 pub mod permutation;
 pub mod rational_linear;
 pub mod rational_quadratic;
@@ -17,10 +22,15 @@ pub mod transformer;
 
 pub use affine::Affine;
 pub use autoregressive::Autoregressive;
+pub use conditional::Conditional;
 pub use coupling::Coupling;
 pub use dct::Dct;
+pub use haar::Haar;
 pub use householder::Householder;
 pub use knots::{MIN_BIN, MIN_SLOPE, Tails};
+pub use lower_cholesky::LowerCholesky;
+pub use lower_upper::LowerUpper;
+pub use matrix_exponential::MatrixExponential;
 pub use permutation::Permutation;
 pub use rational_linear::RationalLinear;
 pub use rational_quadratic::RationalQuadratic;
@@ -54,9 +64,11 @@ pub mod option {
 pub struct Shape {
     /// D, the dimension of the data.
     pub dim: usize,
-    /// K bins of a spline, M reflections of a Householder product; 0 elsewhere.
+    /// K bins of a spline, M reflections of a Householder product, N terms of a matrix exponential; 0
+    /// elsewhere.
     pub arg: usize,
-    /// [`Tails`] of a spline, and flags of a conditioned layer (see [`option`]); 0 elsewhere.
+    /// [`Tails`] of a spline, 1 for a Haar transform of the reversed data, and flags of a conditioned
+    /// layer (see [`option`]); 0 elsewhere.
     pub option: u8,
     /// C, numbers of context that a conditioned layer reads behind the D of the data; 0 elsewhere.
     pub context: usize,
@@ -232,14 +244,23 @@ macro_rules! layers {
                 match self { $(Self::$name => $name::forward(shape, w, x, scratch),)* }
             }
 
-            /// [`Bijection::forward`] as a function of its own for each layer: scoring calls it, so that
-            /// a kernel has a small core's registers to itself and stands in flash once.
-            pub(crate) fn score(self, shape: Shape, w: Packed, x: &mut [f32], scratch: &mut [f32]) -> f32 {
+            /// Either direction as a function of its own for each layer: scoring calls it, so that a
+            /// kernel has a small core's registers to itself and stands in flash once.
+            pub(crate) fn score(
+                self, shape: Shape, w: Packed, x: &mut [f32], scratch: &mut [f32], inverse: bool,
+            ) -> f32 {
                 #[inline(never)]
-                fn score<B: Bijection>(shape: Shape, w: Packed, x: &mut [f32], scratch: &mut [f32]) -> f32 {
+                fn forward<B: Bijection>(shape: Shape, w: Packed, x: &mut [f32], scratch: &mut [f32]) -> f32 {
                     B::forward(shape, w, x, scratch)
                 }
-                match self { $(Self::$name => score::<$name>(shape, w, x, scratch),)* }
+                #[inline(never)]
+                fn inverted<B: Bijection>(shape: Shape, w: Packed, x: &mut [f32], scratch: &mut [f32]) -> f32 {
+                    B::inverse(shape, w, x, scratch)
+                }
+                match self {
+                    $(Self::$name if inverse => inverted::<$name>(shape, w, x, scratch),)*
+                    $(Self::$name => forward::<$name>(shape, w, x, scratch),)*
+                }
             }
 
             /// See [`Bijection::inverse`].
@@ -287,6 +308,11 @@ layers! {
     0x04 => Householder in householder,
     0x05 => Dct in dct,
     0x06 => Permutation in permutation,
+    0x07 => LowerUpper in lower_upper,
+    0x08 => LowerCholesky in lower_cholesky,
+    0x09 => MatrixExponential in matrix_exponential,
+    0x0a => Haar in haar,
     0x20 => Coupling in coupling,
     0x21 => Autoregressive in autoregressive,
+    0x22 => Conditional in conditional,
 }

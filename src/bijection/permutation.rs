@@ -10,6 +10,22 @@ use crate::weights::{Packed, Weights};
 /// zᵢ = x\[pᵢ\].
 pub struct Permutation;
 
+/// Whether these are the numbers 0 … n − 1 in any order, n being how many there are.
+pub(super) fn valid(w: Packed) -> bool {
+    let len = Weights::<f32>::len(w);
+    // Every number once; a bit for each that was seen.
+    let mut seen = [0_u32; MAX_DIM / 32];
+    w.iter().all(|p| {
+        let i = p as usize;
+        let whole = p >= 0.0 && i < len && i as f32 == p;
+        let Some(word) = seen.get_mut(i / 32).filter(|_| whole) else { return false };
+        let bit = 1 << (i % 32);
+        let first = *word & bit == 0;
+        *word |= bit;
+        first
+    })
+}
+
 impl Bijection for Permutation {
     fn exists(shape: Shape) -> bool {
         shape.arg == 0 && shape.option == 0
@@ -23,18 +39,8 @@ impl Bijection for Permutation {
     fn multiply_adds(_: Shape) -> usize {
         0
     }
-    fn valid(shape: Shape, w: Packed) -> bool {
-        // Every number once; a bit for each that was seen.
-        let mut seen = [0_u32; MAX_DIM / 32];
-        w.iter().all(|p| {
-            let i = p as usize;
-            let whole = p >= 0.0 && i < shape.dim && i as f32 == p;
-            let Some(word) = seen.get_mut(i / 32).filter(|_| whole) else { return false };
-            let bit = 1 << (i % 32);
-            let first = *word & bit == 0;
-            *word |= bit;
-            first
-        })
+    fn valid(_: Shape, w: Packed) -> bool {
+        valid(w)
     }
 
     #[inline(always)]

@@ -1,12 +1,20 @@
 //! Random weights and inputs for every row of the layer table.
 
-use fluxlet::bijection::{Dct, Layer, Shape, Tails};
+use fluxlet::bijection::{Dct, Layer, Shape, Tails, option};
+use fluxlet::conditioner::{Activation, Network};
 use fluxlet::math::Real;
 
 use super::Random;
 
 pub(crate) const DIMS: [usize; 5] = [1, 2, 3, 8, 64];
-const ARGS: [usize; 5] = [0, 1, 2, 5, 12];
+
+/// Arguments to try: bins, reflections, or terms of a matrix exponential.
+fn args(layer: Layer) -> &'static [usize] {
+    match layer {
+        Layer::MatrixExponential => &[1, 2, 8, 24],
+        _ => &[0, 1, 2, 5, 12],
+    }
+}
 
 /// Every shape that the laws try on a layer.
 ///
@@ -15,11 +23,78 @@ pub(crate) fn shapes(layer: Layer) -> Vec<Shape> {
     let mut shapes = Vec::new();
     for dim in DIMS {
         let before = shapes.len();
-        for arg in ARGS {
-            let options = (0..=u8::MAX).map(|option| Shape::new(dim, arg, option));
+        if layer.is_conditioned() {
+            shapes.extend(conditioned(layer, dim));
+        }
+        for arg in args(layer) {
+            let options = (0..=u8::MAX).map(|option| Shape::new(dim, *arg, option));
             shapes.extend(options.filter(|shape| layer.exists(*shape)));
         }
         assert!(shapes.len() > before, "{}: no shape of dimension {dim} to test", layer.name());
+    }
+    shapes
+}
+
+/// Networks to try: each activation, dense and residual, of one to three layers.
+const NETWORKS: [(Activation, bool, [u16; 4]); 8] = [
+    (Activation::Relu, false, [5, 0, 0, 0]),
+    (Activation::Tanh, false, [4, 6, 0, 0]),
+    (Activation::Silu, true, [5, 2, 0, 0]),
+    (Activation::Elu, false, [3, 4, 5, 0]),
+    (Activation::Softplus, false, [13, 0, 0, 0]),
+    (Activation::LeakyRelu, false, [4, 4, 0, 0]),
+    (Activation::Sigmoid, true, [4, 1, 0, 0]),
+    (Activation::Relu, true, [9, 1, 0, 0]),
+];
+
+/// Shapes of a layer with a network: every transformer with several networks, context lengths,
+/// splits and flags.
+fn conditioned(layer: Layer, dim: usize) -> Vec<Shape> {
+    let (soft, first) = (option::SOFT, option::FIRST_SPLINE);
+    let transformers = [
+        (Layer::Affine, 0, 0),
+        (Layer::Affine, 0, soft),
+        (Layer::RationalQuadratic, 1, first),
+        (Layer::RationalQuadratic, 5, 0),
+        (Layer::RationalQuadratic, 4, first),
+        (Layer::RationalQuadratic, 4, soft | first),
+        (Layer::RationalLinear, 3, 0),
+        (Layer::RationalLinear, 4, first),
+        (Layer::Householder, 1, 0),
+        (Layer::Householder, 3, 0),
+        (Layer::LowerUpper, 0, 0),
+        (Layer::MatrixExponential, 24, 0),
+    ];
+    let mut shapes = Vec::new();
+    for (t, (transformer, arg, flags)) in transformers.into_iter().enumerate() {
+        // At D = 64 a gradient by dual numbers goes through thousands of weights.
+        for n in 0..match dim {
+            1..=3 => 4,
+            4..=15 => 2,
+            _ => 1,
+        } {
+            let at = 3 * t + 5 * n + dim;
+            let (activation, residual, hidden) = NETWORKS[at % NETWORKS.len()];
+            let context = [0, 2, 1][at % 3];
+            let flag = |yes: bool, flag: u8| if yes { flag } else { 0 };
+            let option = flags
+                | flag(residual, option::RESIDUAL)
+                | flag(context > 0, option::CONTEXT)
+                | flag(layer == Layer::Autoregressive && at.is_multiple_of(2), option::SKIP)
+                | flag(layer == Layer::Autoregressive && n % 2 == 1, option::SPREAD);
+            for split in [0, 1, dim / 2, dim - 1] {
+                let shape = Shape {
+                    context,
+                    split,
+                    transformer,
+                    network: Network { hidden, activation },
+                    ..Shape::new(dim, arg, option)
+                };
+                if layer.exists(shape) && !shapes.contains(&shape) {
+                    shapes.push(shape);
+                }
+            }
+        }
     }
     shapes
 }
@@ -40,9 +115,7 @@ impl Case {
             + 1000 * (shape.dim as u64 + 1000 * (shape.arg as u64 + 1000 * layer as u64))
             + 100 * u64::from(shape.option);
         let mut random = Random::new(seed);
-        let scale = [0.3, 1.0, 2.0][random.below(3)];
-        let theta =
-            (0..layer.theta_len(shape)).map(|_| scale * random.normal()).collect::<Vec<_>>();
+        let theta = draw_theta(layer, shape, &mut random);
         // NaN, so that a weight which nobody writes is noticed.
         let mut w = vec![f64::NAN; layer.weight_len(shape)];
         layer.neutral(shape, 0.0, &mut w);
@@ -54,29 +127,34 @@ impl Case {
     /// For messages.
     pub(crate) fn name(&self) -> String {
         let Shape { dim, arg, option, .. } = self.shape;
-        format!("{} D={dim} arg={arg} option={option} seed={}", self.layer.name(), self.seed)
+        let name = self.layer.name();
+        if self.layer.is_conditioned() {
+            return format!("{name} {:?} seed={}", self.shape, self.seed);
+        }
+        format!("{name} D={dim} arg={arg} option={option} seed={}", self.seed)
     }
 
     pub(crate) fn scratch<R: Real>(&self, content: R) -> Vec<R> {
-        {
-            let (layer, shape) = (self.layer, self.shape);
-            vec![content; layer.scratch_len(shape).max(layer.backward_scratch_len(shape))]
-        }
+        let (layer, shape) = (self.layer, self.shape);
+        vec![content; layer.scratch_len(shape).max(layer.backward_scratch_len(shape))]
     }
 
-    /// x: inside, far outside, and on and around the knots of a spline.
+    /// x: inside, far outside, and on and around the knots of a spline; the context behind it.
     pub(crate) fn input(&mut self) -> Vec<f64> {
-        (0..self.shape.dim).map(|i| self.coordinate(i, 0)).collect()
+        (0..self.shape.dim + self.shape.context).map(|i| self.coordinate(i, 0)).collect()
     }
 
     /// z, alike.
     pub(crate) fn output(&mut self) -> Vec<f64> {
-        (0..self.shape.dim).map(|i| self.coordinate(i, 1)).collect()
+        (0..self.shape.dim + self.shape.context).map(|i| self.coordinate(i, 1)).collect()
     }
 
     fn coordinate(&mut self, i: usize, table: usize) -> f64 {
         let random = &mut self.random;
-        let scale = [0.3, 1.0, 3.0, 20.0][random.below(4)];
+        // What a network reads stays where it was trained: far outside, its maps are too steep to
+        // be inverted to many digits.
+        let far = if self.layer.is_conditioned() { 1.0 } else { 20.0 };
+        let scale = [0.3, 1.0, 3.0, far][random.below(4)];
         match SplineTables::new(self.layer, self.shape) {
             Some(tables) if random.below(3) == 0 => {
                 let knots = tables.numbers(&self.w, i, table);
@@ -94,6 +172,64 @@ impl Case {
     }
 }
 
+/// Random free parameters, of matrices that `f64` can invert to the laws' tolerances.
+pub(crate) fn draw_theta(layer: Layer, shape: Shape, random: &mut Random) -> Vec<f64> {
+    let scale = [0.3, 1.0, 2.0][random.below(3)];
+    let dim = shape.dim;
+    let mut theta = random.normals(layer.theta_len(shape));
+    theta.iter_mut().for_each(|theta| *theta *= scale);
+    // Entries of this size keep the condition of a triangular matrix from growing with its size.
+    let entry = 0.5 / Real::sqrt(dim as f64);
+    if layer.is_conditioned() {
+        // Each number's map hangs on the numbers before it: errors multiply along the chain, and
+        // steep maps would lose every digit of an inverse.
+        let factor = 0.5 / Real::sqrt(dim as f64 + 4.0);
+        theta.iter_mut().for_each(|theta| *theta *= factor);
+        if layer == Layer::Conditional {
+            // Around a neutral layer, far from matrices that no one could invert.
+            let mut w = vec![0.0; layer.weight_len(shape)];
+            layer.neutral(shape, 0.0, &mut w);
+            let mut neutral = vec![0.0; theta.len()];
+            layer.unconstrain(shape, &w, &mut neutral);
+            theta.iter_mut().zip(neutral).for_each(|(theta, neutral)| *theta += neutral);
+        }
+    }
+    match layer {
+        Layer::LowerUpper => {
+            for (i, theta) in theta.iter_mut().enumerate() {
+                if i % (dim + 1) == 0 {
+                    // A diagonal of either sign, away from zero.
+                    *theta = theta.signum() * Real::exp(0.3 * random.normal());
+                } else {
+                    *theta *= entry;
+                }
+            }
+        }
+        Layer::LowerCholesky => theta[dim..].iter_mut().for_each(|theta| *theta *= entry),
+        Layer::MatrixExponential => {
+            // The laws are those of the whole series: ‖M‖ such that the first term that is left
+            // out, ‖M‖^(N + 1)/(N + 1)!, is 1e-14 at most; and 2 at most, for the condition.
+            let terms = shape.arg as f64 + 1.0;
+            let factorial: f64 = (1..=shape.arg + 1).map(|i| Real::ln(i as f64)).sum();
+            let largest = Real::exp((factorial + Real::ln(1e-14)) / terms).min(2.0);
+            let sums = theta.chunks(dim).map(|row| row.iter().map(|m| m.abs()).sum());
+            let norm: f64 = sums.fold(0.0, f64::max);
+            let factor = (scale / 2.0) * largest / norm;
+            theta.iter_mut().for_each(|theta| *theta *= factor);
+            if layer == Layer::Conditional {
+                // Around a neutral layer, far from matrices that no one could invert.
+                let mut w = vec![0.0; layer.weight_len(shape)];
+                layer.neutral(shape, 0.0, &mut w);
+                let mut neutral = vec![0.0; theta.len()];
+                layer.unconstrain(shape, &w, &mut neutral);
+                theta.iter_mut().zip(neutral).for_each(|(theta, neutral)| *theta += neutral);
+            }
+        }
+        _ => {}
+    }
+    theta
+}
+
 /// Replaces the constants among the neutral weights by other ones that are allowed.
 fn draw_constants(layer: Layer, shape: Shape, w: &mut [f64], random: &mut Random) {
     if let Some(tables) = SplineTables::new(layer, shape) {
@@ -109,19 +245,43 @@ fn draw_constants(layer: Layer, shape: Shape, w: &mut [f64], random: &mut Random
         }
         return;
     }
+    let uniform = |random: &mut Random, low: f64, high: f64| low + (high - low) * random.uniform();
     match layer {
+        Layer::Coupling | Layer::Autoregressive => {
+            if shape.transformer == Layer::Affine {
+                // Never clipped: there the gradient is meant to differ from the derivative.
+                w[..2].copy_from_slice(&[-50.0, 50.0]);
+                w[2] = uniform(random, -1.0, 2.0);
+            } else {
+                w[..2].copy_from_slice(&[uniform(random, -5.0, -2.0), uniform(random, 2.0, 5.0)]);
+            }
+            if layer == Layer::Autoregressive {
+                for i in (1..shape.dim).rev() {
+                    w.swap(3 + i, 3 + random.below(i + 1));
+                }
+            }
+        }
         Layer::Dct => {
             let smooth = [0.0, 1.0, -1.0, 2.0, 0.3][random.below(5)];
             Dct::smoothed(shape, smooth, 0.0, w);
         }
-        Layer::Permutation => {
-            for i in (1..w.len()).rev() {
-                w.swap(i, random.below(i + 1));
-            }
+        Layer::Permutation => shuffle(w, random),
+        Layer::LowerUpper => {
+            let matrix = shape.dim * shape.dim;
+            shuffle(&mut w[matrix..matrix + shape.dim], random);
         }
         // What has free parameters is drawn through them; a new row without any has to be drawn
         // here, or the laws would only ever see one set of weights.
-        _ => assert!(layer.theta_len(shape) > 0, "{} needs its weights drawn", layer.name()),
+        _ => {
+            let drawn = layer.theta_len(shape) > 0 || layer.weight_len(shape) == 0;
+            assert!(drawn, "{} needs its weights drawn", layer.name());
+        }
+    }
+}
+
+fn shuffle(w: &mut [f64], random: &mut Random) {
+    for i in (1..w.len()).rev() {
+        w.swap(i, random.below(i + 1));
     }
 }
 

@@ -98,6 +98,60 @@ fn spline(x: f32, linear: bool, bins: usize, tails: u8, w: &[f32]) -> (f32, f32)
     (to + slope * (x - from), slope)
 }
 
+fn row_times(row: &[f32], x: &[f32]) -> f32 {
+    sum4(row.iter().zip(x).map(|(w, x)| w * x))
+}
+
+fn lower_upper(x: &mut [f32], w: &[f32]) {
+    let dim = x.len();
+    let (a, p) = w.split_at(dim * dim);
+    for (i, row) in a.chunks_exact(dim).enumerate() {
+        x[i] = row_times(&row[i..], &x[i..]);
+    }
+    for i in (1..dim).rev() {
+        x[i] += row_times(&a[i * dim..][..i], x);
+    }
+    let z: Vec<f32> = p[..dim].iter().map(|p| x[*p as usize]).collect();
+    x.copy_from_slice(&z);
+}
+
+fn lower_cholesky(x: &mut [f32], w: &[f32]) {
+    let (shift, mut triangle) = w.split_at(x.len());
+    let mut z = Vec::new();
+    for (i, shift) in shift.iter().enumerate() {
+        let (row, rest) = triangle.split_at(i + 1);
+        z.push(row_times(row, x) + shift);
+        triangle = rest;
+    }
+    x.copy_from_slice(&z);
+}
+
+fn matrix_exponential(x: &mut [f32], terms: usize, w: &[f32]) {
+    let dim = x.len();
+    let mut t = x.to_vec();
+    for k in 1..=terms {
+        let v = 1.0 / k as f32;
+        t = w[..dim * dim].chunks_exact(dim).map(|row| row_times(row, &t) * v).collect();
+        x.iter_mut().zip(&t).for_each(|(z, t)| *z += t);
+    }
+}
+
+fn haar(x: &mut [f32], flip: bool) {
+    let q = std::f64::consts::FRAC_1_SQRT_2 as f32;
+    if flip {
+        x.reverse();
+    }
+    let mut n = x.len();
+    while n >= 2 {
+        let pairs = x[..n].chunks_exact(2);
+        let (low, high): (Vec<f32>, Vec<f32>) =
+            pairs.map(|pair| ((pair[0] + pair[1]) * q, (pair[0] - pair[1]) * q)).unzip();
+        n /= 2;
+        x[..n].copy_from_slice(&low);
+        x[n..2 * n].copy_from_slice(&high);
+    }
+}
+
 /// One layer: the next x, and how many weights it read; adds to ladj.
 fn layer([code, option, low, high]: [u8; 4], x: &mut [f32], w: &[f32], ladj: &mut f32) -> usize {
     let (dim, arg) = (x.len(), number(&[low, high]));
@@ -136,6 +190,26 @@ fn layer([code, option, low, high]: [u8; 4], x: &mut [f32], w: &[f32], ladj: &mu
             let z: Vec<f32> = w[..dim].iter().map(|p| x[*p as usize]).collect();
             x.copy_from_slice(&z);
             dim
+        }
+        7 => {
+            lower_upper(x, w);
+            *ladj += w[dim * dim + dim];
+            dim * dim + dim + 1
+        }
+        8 => {
+            lower_cholesky(x, w);
+            let len = (dim + 1) * (dim + 2) / 2;
+            *ladj += w[len - 1];
+            len
+        }
+        9 => {
+            matrix_exponential(x, arg, w);
+            *ladj += w[dim * dim];
+            dim * dim + 1
+        }
+        10 => {
+            haar(x, option == 1);
+            0
         }
         _ => panic!("the page has no layer {code}"),
     }
