@@ -9,7 +9,8 @@
 //! # Direction and letters
 //!
 //! `forward` is data x → latent z, everywhere; scoring is one forward pass. D is the dimension, K the
-//! bins of a spline, M the reflections of a Householder product, C the components of a mixture.
+//! bins of a spline, M the reflections of a Householder product, N the terms of a matrix
+//! exponential, C the components of a mixture.
 //! `weights` (w) are the packed numbers that a kernel reads; `theta` (θ) the free parameters that
 //! an optimiser moves; `constrain` takes θ to w.
 //!

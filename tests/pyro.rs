@@ -56,9 +56,9 @@ struct Block<R> {
     parameters: Vec<(&'static str, Range<usize>)>,
     /// First column of x.
     column: usize,
-    /// Weights of the inverse's transpose, for a DCT: its gains turned over.
-    transposed: Vec<R>,
     spline: Option<Spline>,
+    /// Lends its kind of number.
+    like: R,
 }
 
 impl<R: Real> Block<R> {
@@ -79,7 +79,7 @@ impl<R: Real> Block<R> {
         assert_eq!(theta.len(), layer.theta_len(shape), "{}: parameters", golden.id());
         let mut w = vec![like; layer.weight_len(shape)];
         layer.neutral(shape, like, &mut w);
-        let (mut transposed, mut spline) = (Vec::new(), None);
+        let mut spline = None;
         if let Some(tables) = SplineTables::new(layer, shape) {
             let bound = golden.number("bound");
             let ends = [-bound, bound].map(|end| like.constant(end));
@@ -88,14 +88,28 @@ impl<R: Real> Block<R> {
             let linear = layer == Layer::RationalLinear;
             spline = Some(Spline { raw, bins: shape.arg, bound, linear });
         }
-        if layer == Layer::Dct {
-            let smooth = golden.number("smooth");
-            Dct::smoothed(shape, smooth, like, &mut w);
-            transposed = w.clone();
-            Dct::smoothed(shape, -smooth, like, &mut transposed);
+        match layer {
+            Layer::Dct => Dct::smoothed(shape, golden.number("smooth"), like, &mut w),
+            Layer::LowerUpper => {
+                // A row of Pyro's matrix P has its 1 at the position that is taken.
+                let rows = golden.tensor("param.permutation");
+                for (p, row) in w[shape.dim * shape.dim..].iter_mut().zip(rows.chunks(shape.dim)) {
+                    let position = row.iter().position(|entry| *entry == 1.0);
+                    *p = like.constant(position.expect("a 1 in each row") as f64);
+                }
+            }
+            _ => {}
         }
         layer.constrain(shape, &theta, &mut w);
-        Self { layer, shape, w, theta, parameters, column, transposed, spline }
+        Self { layer, shape, w, theta, parameters, column, spline, like }
+    }
+
+    /// A layer of constants, which are no parameters in Pyro.
+    fn constant(layer: Layer, shape: Shape, w: Vec<f64>, like: R) -> Self {
+        let w: Vec<R> = w.into_iter().map(|w| like.constant(w)).collect();
+        let mut theta = vec![like; layer.theta_len(shape)];
+        layer.unconstrain(shape, &w, &mut theta);
+        Self { layer, shape, w, theta, parameters: Vec::new(), column: 0, spline: None, like }
     }
 
     fn columns<'x>(&self, rows: &'x [f64], row: usize, dim: usize) -> &'x [f64] {
@@ -104,7 +118,7 @@ impl<R: Real> Block<R> {
     }
 
     fn run(&self, x: &[f64], inverse: bool) -> (Vec<R>, R) {
-        let like = self.w[0];
+        let like = self.like;
         let mut x: Vec<R> = x.iter().map(|x| like.constant(*x)).collect();
         let mut scratch = vec![like; self.layer.scratch_len(self.shape)];
         let w = &self.w[..];
@@ -121,7 +135,7 @@ impl Block<f64> {
     fn gradient(&self, x: &[f64], dz: &[f64], dladj: f64) -> (Vec<f64>, Vec<f64>) {
         let (mut x, mut dx) = (x.to_vec(), dz.to_vec());
         let (mut dw, mut dtheta) = (vec![0.0; self.w.len()], vec![0.0; self.theta.len()]);
-        let mut scratch = vec![0.0; self.layer.scratch_len(self.shape)];
+        let mut scratch = vec![0.0; self.layer.backward_scratch_len(self.shape)];
         let w = &self.w[..];
         self.layer.backward(self.shape, w, &mut x, &mut dx, dladj, &mut dw, &mut scratch);
         self.layer.constrain_backward(self.shape, &self.theta, w, &dw, &mut dtheta);
@@ -130,22 +144,52 @@ impl Block<f64> {
 
     /// Gradient of du · u + dladj · ladj⁻¹ at u = T⁻¹(v), with respect to v and θ: with L the
     /// forward ladj and J its Jacobian, dv = J⁻ᵀ (du − dladj ∂L/∂u), and θ moves u by −dv.
-    fn inverse_gradient(&self, u: &[f64], du: &[f64], dladj: f64) -> (Vec<f64>, Vec<f64>) {
-        let (along, _) = self.gradient(u, &vec![0.0; u.len()], 1.0);
-        let mut dv: Vec<f64> = du.iter().zip(&along).map(|(du, l)| du - dladj * l).collect();
-        match self.layer {
-            // J is orthogonal, so J⁻ᵀ = J; or orthogonal with gains, whose inverses they take.
-            Layer::Householder => dv = self.run(&dv, false).0,
-            Layer::Dct => {
-                let mut scratch = vec![0.0; self.layer.scratch_len(self.shape)];
-                self.layer.forward(self.shape, &self.transposed[..], &mut dv, &mut scratch);
-            }
-            _ => dv[0] /= self.gradient(u, &[1.0], 0.0).0[0],
+    fn inverse_gradient(
+        &self,
+        v: &[f64],
+        u: &[f64],
+        du: &[f64],
+        dladj: f64,
+    ) -> (Vec<f64>, Vec<f64>) {
+        if self.layer == Layer::MatrixExponential {
+            // Pyro's u is the series of −M itself, which is not quite the inverse of that of M.
+            let minus = |numbers: &[f64]| numbers.iter().map(|m| -m).collect::<Vec<_>>();
+            let turned = Self::constant(self.layer, self.shape, minus(&self.w), self.like);
+            let (dv, dtheta) = turned.gradient(v, du, dladj);
+            return (dv, minus(&dtheta));
         }
+        let (along, _) = self.gradient(u, &vec![0.0; u.len()], 1.0);
+        let right = du.iter().zip(&along).map(|(du, l)| du - dladj * l).collect();
+        let dv = solve_transposed(self.jacobian(u), right);
         let minus: Vec<f64> = dv.iter().map(|dv| -dv).collect();
         let (_, dtheta) = self.gradient(u, &minus, -dladj);
         (dv, dtheta)
     }
+
+    /// J at x, row by row: the gradient of one zᵢ is row i.
+    fn jacobian(&self, x: &[f64]) -> Vec<Vec<f64>> {
+        let unit = |i| (0..x.len()).map(|j| if i == j { 1.0 } else { 0.0 }).collect::<Vec<_>>();
+        (0..x.len()).map(|i| self.gradient(x, &unit(i), 0.0).0).collect()
+    }
+}
+
+/// y of Jᵀ y = b, by Gaussian elimination with row exchanges.
+fn solve_transposed(jacobian: Vec<Vec<f64>>, b: Vec<f64>) -> Vec<f64> {
+    let n = b.len();
+    // Rows of Jᵀ with b behind them.
+    let mut a: Vec<Vec<f64>> =
+        (0..n).map(|i| jacobian.iter().map(|row| row[i]).chain([b[i]]).collect()).collect();
+    for k in 0..n {
+        let pivot = (k..n).max_by(|i, j| a[*i][k].abs().total_cmp(&a[*j][k].abs())).unwrap_or(k);
+        a.swap(k, pivot);
+        let top = a[k].clone();
+        // Above the diagonal too, so that nothing is left to substitute.
+        for (i, row) in a.iter_mut().enumerate() {
+            let factor = if i == k { 0.0 } else { row[k] / top[k] };
+            row[k..].iter_mut().zip(&top[k..]).for_each(|(a, top)| *a -= factor * top);
+        }
+    }
+    a.iter().enumerate().map(|(i, row)| row[n] / row[i]).collect()
 }
 
 /// The layer of a case, or `None` where we have none.
@@ -179,6 +223,29 @@ fn blocks<R: Real>(golden: &Golden, like: R) -> Option<Vec<Block<R>>> {
         "DiscreteCosineTransform" if golden.entry["config"]["dim"] == -1 => {
             let shape = shape(golden.count("input_dim"), 0);
             Some(vec![Block::new(golden, (Layer::Dct, shape), 0, Vec::new(), like)])
+        }
+        "HaarTransform" if golden.entry["config"]["dim"] == -1 => {
+            let flip = golden.entry["config"]["flip"] == true;
+            let shape = Shape { option: u8::from(flip), ..shape(golden.count("input_dim"), 0) };
+            Some(vec![Block::constant(Layer::Haar, shape, Vec::new(), like)])
+        }
+        "LowerCholeskyAffine" => {
+            let dim = golden.count("input_dim");
+            let mut w = golden.tensor("arg.loc");
+            let triangle = golden.tensor("arg.scale_tril");
+            triangle.chunks(dim).enumerate().for_each(|(i, row)| w.extend(&row[..=i]));
+            w.push(triangle.iter().step_by(dim + 1).map(|diagonal| Real::ln(*diagonal)).sum());
+            Some(vec![Block::constant(Layer::LowerCholesky, shape(dim, 0), w, like)])
+        }
+        "MatrixExponential" => {
+            let shape = shape(golden.count("input_dim"), golden.count("iterations"));
+            let parameters = vec![("weights", 0..shape.dim * shape.dim)];
+            Some(vec![Block::new(golden, (Layer::MatrixExponential, shape), 0, parameters, like)])
+        }
+        "GeneralizedChannelPermute" if golden.is_one_pixel() => {
+            let shape = shape(golden.count("channels"), 0);
+            let parameters = vec![("LU", 0..shape.dim * shape.dim)];
+            Some(vec![Block::new(golden, (Layer::LowerUpper, shape), 0, parameters, like)])
         }
         _ => None,
     }
@@ -253,7 +320,7 @@ fn check_f64(golden: &Golden, blocks: &[Block<f64>], ledger: &mut Ledger) {
             // Inverse, and the gradient of the mean negative log likelihood.
             let (back, ladj) = block.run(at(&v), true);
             let du: Vec<f64> = back.iter().map(|u| u / n).collect();
-            let (dv, dtheta) = block.inverse_gradient(&back, &du, -1.0 / n);
+            let (dv, dtheta) = block.inverse_gradient(at(&v), &back, &du, -1.0 / n);
             nll_sum.add(&dtheta);
             let mut term = back.iter().map(|u| 0.5 * u * u).sum::<f64>() - ladj;
             match other_bin(block, 1, at(&v)[0], back[0]) {

@@ -11,7 +11,7 @@ use serde::Serialize;
 pub struct Line {
     /// Kind of layer.
     pub kind: &'static str,
-    /// Shape in letters: D, K, M, C and the tails.
+    /// Shape in letters: D, K, M, N, C, the tails and a flip.
     pub shape: String,
     /// Free parameters that training moves.
     pub parameters: usize,
@@ -63,6 +63,8 @@ impl Inspection {
                         format!("D = {dim}, K = {}, {tails} tails", shape.arg)
                     }
                     Layer::Householder => format!("D = {dim}, M = {}", shape.arg),
+                    Layer::MatrixExponential => format!("D = {dim}, N = {}", shape.arg),
+                    Layer::Haar if shape.option == 1 => format!("D = {dim}, flipped"),
                     _ => format!("D = {dim}"),
                 };
                 Line {

@@ -105,7 +105,7 @@ fn random_bytes_behind_a_sound_header_are_refused_or_safe() {
         bytes[8..10].fill(0);
         bytes[10..12].copy_from_slice(&rng.random_range(0..3_u16).to_le_bytes());
         bytes[12..16].copy_from_slice(&len.to_le_bytes());
-        bytes[20] = [1, 2, 3, 4, 5, 6, 0x80, 0x81][rng.random_range(0..8)];
+        bytes[20] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 0x80, 0x81][rng.random_range(0..12)];
         fix_checksum(&mut bytes);
         if let Ok(model) = Model::new_checked(&bytes) {
             accepted += 1;
@@ -148,7 +148,7 @@ fn mutate(bytes: &mut [u8], weights: usize, rng: &mut ChaCha8Rng) {
 fn a_model_changed_with_its_checksum_is_refused_or_safe() {
     let mut rng = ChaCha8Rng::seed_from_u64(5);
     for original in [with_all_sections(), without_sections(3, 1.0), without_sections(1, 6.0)] {
-        let weights = 20 + 4 * 10;
+        let weights = 20 + 4 * 14;
         let mut accepted = 0;
         for round in 0..10_000 {
             let mut bytes = original.clone();

@@ -1,7 +1,8 @@
 //! The trainer's likelihood and gradient, sixteen samples side by side in `f32`, against the core's
 //! kernels on one `f64` at a time.
 
-use fluxlet::bijection::Tails;
+use fluxlet::Base;
+use fluxlet::bijection::{Layer, Shape, Tails};
 use fluxlet_tools::backend::{Backend, Cpu};
 use fluxlet_tools::stack::Stack;
 use fluxlet_tools::train::{FlowConfig, Outside, Rotation, Spline};
@@ -54,23 +55,43 @@ fn lanes_agree_with_one_number_at_a_time() {
         let stack = flow.stack(dim);
         assert!(Tails::from_code(stack.layers[2].1.option).is_some());
         let w = weights(&stack, &mut rng);
-        // No multiple of a chunk or of the lanes, and a third of the rows beyond the knots.
-        let mut rows: Vec<f32> = (0..75 * dim).map(|_| rng.sample(StandardNormal)).collect();
-        rows[..25 * dim].iter_mut().for_each(|x| *x *= 4.0);
-        let mut dw = vec![0.0; w.len()];
-        let nll = Cpu.nll_and_grad(&stack, &w, &rows, &mut dw);
-        assert_eq!(nll, Cpu.nll(&stack, &w, &rows), "with and without the gradient");
+        compare(&stack, &w, &mut rng);
+    }
+}
 
-        let exact: Vec<f64> = w.iter().map(|w| f64::from(*w)).collect();
-        let mut expected = vec![0.0; w.len()];
-        let sum: f64 =
-            rows.chunks(dim).map(|row| reference(&stack, &exact, row, &mut expected)).sum();
-        // f32 rounds each of some hundred operations a row: relative to the sum of 75 rows.
-        assert!((nll - sum).abs() < 1e-5 * (75.0 + sum.abs()), "{flow:?}: {nll} for {sum}");
-        let size = expected.iter().fold(0.0_f64, |a, b| a.max(b.abs()));
-        for (i, (got, expected)) in dw.iter().zip(&expected).enumerate() {
-            let error = (got - expected).abs() / size;
-            assert!(error < 1e-5, "{flow:?}: weight {i}: {got} for {expected}");
-        }
+#[test]
+fn lanes_agree_on_the_linear_layers() {
+    let mut rng = ChaCha8Rng::seed_from_u64(4);
+    let shape = |arg, option| Shape::new(6, arg, option);
+    let layers = vec![
+        (Layer::LowerUpper, shape(0, 0)),
+        (Layer::Haar, shape(0, 1)),
+        (Layer::MatrixExponential, shape(8, 0)),
+        (Layer::LowerCholesky, shape(0, 0)),
+    ];
+    let stack = Stack { dim: 6, layers, base: Base::Normal };
+    let w = weights(&stack, &mut rng);
+    compare(&stack, &w, &mut rng);
+}
+
+/// Likelihood and gradient of some rows, in lanes and one number at a time.
+fn compare(stack: &Stack, w: &[f32], rng: &mut ChaCha8Rng) {
+    let dim = stack.dim;
+    // No multiple of a chunk or of the lanes, and a third of the rows beyond the knots.
+    let mut rows: Vec<f32> = (0..75 * dim).map(|_| rng.sample(StandardNormal)).collect();
+    rows[..25 * dim].iter_mut().for_each(|x| *x *= 4.0);
+    let mut dw = vec![0.0; w.len()];
+    let nll = Cpu.nll_and_grad(stack, w, &rows, &mut dw);
+    assert_eq!(nll, Cpu.nll(stack, w, &rows), "with and without the gradient");
+
+    let exact: Vec<f64> = w.iter().map(|w| f64::from(*w)).collect();
+    let mut expected = vec![0.0; w.len()];
+    let sum: f64 = rows.chunks(dim).map(|row| reference(stack, &exact, row, &mut expected)).sum();
+    // f32 rounds each of some hundred operations a row: relative to the sum of 75 rows.
+    assert!((nll - sum).abs() < 1e-5 * (75.0 + sum.abs()), "{stack:?}: {nll} for {sum}");
+    let size = expected.iter().fold(0.0_f64, |a, b| a.max(b.abs()));
+    for (i, (got, expected)) in dw.iter().zip(&expected).enumerate() {
+        let error = (got - expected).abs() / size;
+        assert!(error < 1e-5, "{stack:?}: weight {i}: {got} for {expected}");
     }
 }

@@ -54,6 +54,12 @@ impl Golden {
         value.unwrap_or_else(|| panic!("{}: no text {name}", self.id()))
     }
 
+    /// Whether an event [C, H, W] has no more than its channels.
+    pub(crate) fn is_one_pixel(&self) -> bool {
+        let shape = self.entry["config"]["event_shape"].as_array();
+        shape.is_some_and(|shape| shape[1..].iter().all(|side| *side == 1))
+    }
+
     /// A tensor, row by row; `f32` is widened, which is exact.
     pub(crate) fn tensor(&self, name: &str) -> Vec<f64> {
         let file = SafeTensors::deserialize(&self.bytes).expect("a safetensors file");

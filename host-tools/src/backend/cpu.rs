@@ -54,7 +54,9 @@ fn chunk<S: Simd>(simd: S, stack: &Stack, w: &[f32], rows: &[f32], dw: Option<&m
     let dim = stack.dim;
     let spans: Vec<Span> = stack.spans().collect();
     let (_, base_weights) = stack.base_spans();
-    let scratch_len = spans.iter().map(|s| s.layer.scratch_len(s.shape)).max().unwrap_or(0);
+    let scratch_of =
+        |s: &Span| s.layer.scratch_len(s.shape).max(s.layer.backward_scratch_len(s.shape));
+    let scratch_len = spans.iter().map(scratch_of).max().unwrap_or(0);
     let scratch_len = scratch_len.max(stack.base.backward_scratch_len(dim));
     let zero = Lanes::splat(simd, 0.0);
     let mut scratch = vec![zero; scratch_len];

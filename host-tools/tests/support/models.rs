@@ -20,8 +20,12 @@ pub(crate) fn every_layer(dim: usize) -> Stack {
         (Layer::RationalLinear, shape(4, linear)),
         (Layer::Permutation, shape(0, 0)),
         (Layer::RationalQuadratic, shape(7, linear)),
+        (Layer::LowerUpper, shape(0, 0)),
         (Layer::Affine, shape(0, 0)),
         (Layer::RationalLinear, shape(6, identity)),
+        (Layer::MatrixExponential, shape(6, 0)),
+        (Layer::LowerCholesky, shape(0, 0)),
+        (Layer::Haar, shape(0, 1)),
     ];
     for layer in Layer::ALL {
         assert!(layers.iter().any(|(own, _)| own == layer), "{} is missing", layer.name());
@@ -29,17 +33,27 @@ pub(crate) fn every_layer(dim: usize) -> Stack {
     Stack { dim, layers, base: Base::Mixture(3) }
 }
 
-/// Weights of a stack with θ drawn from ±`spread`; a permutation turns the order round.
+/// Weights of a stack with θ drawn from ±`spread`; permutations turn the order round.
 pub(crate) fn random_weights(stack: &Stack, spread: f64, seed: u64) -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let draw = |_| rng.random_range(-spread..spread);
-    let theta: Vec<f64> = (0..stack.theta_len()).map(draw).collect();
+    let mut theta: Vec<f64> = (0..stack.theta_len()).map(draw).collect();
     let mut w = vec![0.0; stack.weight_len()];
     for span in stack.spans() {
         let w = &mut w[span.weights];
         span.layer.neutral(span.shape, 0.0, w);
-        if span.layer == Layer::Permutation {
-            w.reverse();
+        match span.layer {
+            Layer::Permutation => w.reverse(),
+            Layer::LowerUpper => {
+                let dim = span.shape.dim;
+                w[dim * dim..dim * (dim + 1)].reverse();
+            }
+            Layer::MatrixExponential => {
+                // Row sums below 1, which six terms are enough for.
+                let factor = 1.0 / (spread * stack.dim as f64);
+                theta[span.theta].iter_mut().for_each(|m| *m *= factor);
+            }
+            _ => {}
         }
     }
     stack.constrain(&theta, &mut w);
