@@ -7,17 +7,32 @@ pub mod affine;
 pub mod dct;
 pub mod householder;
 pub mod knots;
+pub mod leaky_relu;
+mod monotone;
 pub mod permutation;
+pub mod planar;
+pub mod power;
+pub mod radial;
 pub mod rational_linear;
 pub mod rational_quadratic;
+pub mod softplus;
+pub mod sylvester;
+pub mod tanh;
 
 pub use affine::Affine;
 pub use dct::Dct;
 pub use householder::Householder;
 pub use knots::{MIN_BIN, MIN_SLOPE, Tails};
+pub use leaky_relu::LeakyRelu;
 pub use permutation::Permutation;
+pub use planar::Planar;
+pub use power::Power;
+pub use radial::Radial;
 pub use rational_linear::RationalLinear;
 pub use rational_quadratic::RationalQuadratic;
+pub use softplus::Softplus;
+pub use sylvester::Sylvester;
+pub use tanh::Tanh;
 
 use crate::conditioner::Network;
 use crate::math::Real;
@@ -48,7 +63,8 @@ pub mod option {
 pub struct Shape {
     /// D, the dimension of the data.
     pub dim: usize,
-    /// K bins of a spline, M reflections of a Householder product; 0 elsewhere.
+    /// K bins of a spline, M reflections of a Householder product, M units of a Sylvester layer; 0
+    /// elsewhere.
     pub arg: usize,
     /// [`Tails`] of a spline, and flags of a conditioned layer (see [`option`]); 0 elsewhere.
     pub option: u8,
@@ -281,4 +297,11 @@ layers! {
     0x04 => Householder in householder,
     0x05 => Dct in dct,
     0x06 => Permutation in permutation,
+    0x0b => Tanh in tanh,
+    0x0c => Softplus in softplus,
+    0x0d => LeakyRelu in leaky_relu,
+    0x0e => Power in power,
+    0x0f => Planar in planar,
+    0x10 => Radial in radial,
+    0x11 => Sylvester in sylvester,
 }
