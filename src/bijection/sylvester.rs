@@ -310,3 +310,30 @@ fn units_backward<R: Real, W: Weights<R>>(
         add_multiple(dv, layout.inner(w, i), &mut d[i..]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Planar;
+    use super::*;
+
+    #[test]
+    fn one_unit_is_a_planar_layer() {
+        // u = (√2, 0, 0) reflects the first axis, so Q = (−1, 0, 0); R = 2, R̃ = 0.7, b = 0.3.
+        let root = core::f64::consts::SQRT_2;
+        let w = [root, 0.0, 0.0, 2.0, 0.7, 0.3];
+        let planar = [-2.0, 0.0, 0.0, -0.7, 0.0, 0.0, 0.3, 2.4];
+        let (mut x, mut y) = ([0.4, 5.0, -1.0], [0.4, 5.0, -1.0]);
+        let ladj = Sylvester::forward(Shape::new(3, 1, 0), &w[..], &mut x, &mut [0.0]);
+        let expected = Planar::forward(Shape::new(3, 0, 0), &planar[..], &mut y, &mut []);
+        assert!((ladj - expected).abs() < 1e-14);
+        assert!(x.iter().zip(y).all(|(x, y)| (x - y).abs() < 1e-14));
+    }
+
+    #[test]
+    fn rows_of_a_triangle_follow_one_another() {
+        let layout = Layout::of(Shape::new(5, 3, 0));
+        assert_eq!([0, 1, 2].map(|i| layout.row(layout.outer, i)), [15, 18, 20]);
+        assert_eq!([0, 1, 2].map(|i| layout.row(layout.inner, i)), [21, 24, 26]);
+        assert_eq!(layout.bias + 3, Sylvester::weight_len(Shape::new(5, 3, 0)));
+    }
+}

@@ -17,9 +17,16 @@ pub(crate) fn every_layer(dim: usize) -> Stack {
         (Layer::Dct, shape(0, 0)),
         (Layer::RationalQuadratic, shape(5, identity)),
         (Layer::Householder, shape(3, 0)),
+        (Layer::Power, shape(0, 0)),
+        (Layer::Planar, shape(0, 0)),
         (Layer::RationalLinear, shape(4, linear)),
         (Layer::Permutation, shape(0, 0)),
         (Layer::RationalQuadratic, shape(7, linear)),
+        (Layer::Radial, shape(0, 0)),
+        (Layer::LeakyRelu, shape(0, 0)),
+        (Layer::Sylvester, shape(dim.min(3), 0)),
+        (Layer::Softplus, shape(0, 0)),
+        (Layer::Tanh, shape(0, 0)),
         (Layer::Affine, shape(0, 0)),
         (Layer::RationalLinear, shape(6, identity)),
     ];
@@ -29,7 +36,8 @@ pub(crate) fn every_layer(dim: usize) -> Stack {
     Stack { dim, layers, base: Base::Mixture(3) }
 }
 
-/// Weights of a stack with θ drawn from ±`spread`; a permutation turns the order round.
+/// Weights of a stack with θ drawn from ±`spread`; a permutation turns the order round, and the
+/// constants of a leaky rectifier and a power are not the neutral ones.
 pub(crate) fn random_weights(stack: &Stack, spread: f64, seed: u64) -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let draw = |_| rng.random_range(-spread..spread);
@@ -38,8 +46,11 @@ pub(crate) fn random_weights(stack: &Stack, spread: f64, seed: u64) -> Vec<f32> 
     for span in stack.spans() {
         let w = &mut w[span.weights];
         span.layer.neutral(span.shape, 0.0, w);
-        if span.layer == Layer::Permutation {
-            w.reverse();
+        match span.layer {
+            Layer::Permutation => w.reverse(),
+            Layer::LeakyRelu => w[0] = 0.25,
+            Layer::Power => w[0] = 1.5,
+            _ => {}
         }
     }
     stack.constrain(&theta, &mut w);
