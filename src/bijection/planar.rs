@@ -40,7 +40,7 @@ use crate::weights::{Packed, Weights};
 pub struct Planar;
 
 /// c of the head: softplus(c) = 1 − m, so c = ln(e^(1 − m) − 1).
-const SHIFT: f64 = 0.539_742_417_236_952_079;
+const SHIFT: f64 = 0.539_742_417_236_952_1;
 
 /// |w|², at least 1e-30 so that a w of zeros leaves u alone.
 fn square<R: Real>(w: &[R]) -> R {

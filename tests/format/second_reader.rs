@@ -130,7 +130,7 @@ fn element_wise(code: u8, a: f32, x: &mut [f32]) -> f32 {
                 slope
             }
             _ => {
-                let tiny = x.abs() <= 2.0_f32.powi(-126);
+                let tiny = x.abs() <= f32::MIN_POSITIVE;
                 let l = if tiny { f32::NEG_INFINITY } else { libm::logf(x.abs()) };
                 let size = libm::expf(a * l);
                 *x = if *x < 0.0 { -size } else { size };
