@@ -294,6 +294,10 @@ fn every_layer_has_a_valid_neutral() {
         assert!(w.iter().all(|w| w.is_finite()), "{}: unwritten weight", case.name());
         assert!(layer.valid(shape, Packed::new(&packed(&w))), "{}: neutral", case.name());
 
+        // What has neither weights nor parameters is one map, and none of these is the identity.
+        if w.is_empty() {
+            return;
+        }
         let x = case.input();
         let (z, ladj) = forward(case, &w, &x);
         law.compare(ladj, 0.0, 1.0, || format!("{} ladj, x = {x:?}", case.name()));
@@ -326,11 +330,22 @@ fn valid_refuses_what_is_no_bijection() {
         (Layer::LowerCholesky, 0, 2, 0.0),      // a zero on the diagonal
         (Layer::LowerCholesky, 0, 4, -1.0),     // a negative diagonal
         (Layer::MatrixExponential, 0, 3, -1.6), // near the root of 1 + m + m²/2 + m³/6
+        (Layer::LeakyRelu, 0, 0, 0.0),          // flat below 0
+        (Layer::LeakyRelu, 0, 0, 1.5),          // steeper below 0 than above
+        (Layer::Power, 0, 0, 0.0),              // one image for all
+        (Layer::Power, 0, 0, -1.0),             // a pole at 0
+        (Layer::Planar, 0, 5, 0.0),             // flat at the plane
+        (Layer::Planar, 0, 5, 2.0),             // a slope that is not that of u and w
+        (Layer::Planar, 0, 0, -1.5),            // w·u < −1, whatever slope is stored
+        (Layer::Radial, 0, 2, 0.0),             // a pole at the centre
+        (Layer::Radial, 0, 3, 0.0),             // the centre's neighbourhood shrinks to a point
+        (Layer::Sylvester, 0, 0, 1.0),          // |u|² = 1
+        (Layer::Sylvester, 0, 4, -2.0),         // a diagonal product of −1
     ];
     for (layer, option, i, weight) in refused {
         let shape = |arg| Shape::new(2, arg, option);
-        // Three bins, reflections or terms, where the layer has them.
-        let arg = [3, 0].into_iter().find(|arg| layer.exists(shape(*arg)));
+        // Three bins, three reflections or two units, where the layer has them.
+        let arg = [3, 2, 0].into_iter().find(|arg| layer.exists(shape(*arg)));
         let shape = shape(arg.expect("a size that exists"));
         let mut w = vec![f64::NAN; layer.weight_len(shape)];
         layer.neutral(shape, 0.0, &mut w);

@@ -35,9 +35,12 @@ fn code(cell: &str) -> u8 {
     u8::from_str_radix(&cell[2..], 16).expect("a code is hexadecimal")
 }
 
-/// The range of an argument: `0`, or `K, 1 to 512`.
-fn arguments(cell: &str) -> (usize, usize) {
-    let number = |text: &str| text.parse().expect("a range is of whole numbers");
+/// The range of an argument: `0`, `K, 1 to 512` or `M, 1 to D`.
+fn arguments(cell: &str, dim: usize) -> (usize, usize) {
+    let number = |text: &str| match text {
+        "D" => dim,
+        _ => text.parse().expect("a range is of whole numbers"),
+    };
     let Some((_, range)) = cell.split_once(", ") else { return (number(cell), number(cell)) };
     let (from, to) = range.split_once(" to ").expect("a range is FROM to TO");
     (number(from), number(to))
@@ -77,13 +80,13 @@ fn length(text: &mut &str, shape: Shape) -> usize {
 
 #[test]
 fn the_table_of_layers_is_the_code_s() {
-    let rows = rows("Layers", |first| first.starts_with("0x0"));
+    let rows = rows("Layers", |first| first.starts_with("0x0") || first.starts_with("0x1"));
     assert_eq!(rows.len(), Layer::ALL.len(), "layers in the table");
     for (cells, layer) in rows.iter().zip(Layer::ALL) {
         assert_eq!((code(cells[0]), cells[1]), (*layer as u8, layer.name()));
-        let (least, most) = arguments(cells[2]);
         let options = if cells[3] == "0" { 1 } else { 2 };
         for dim in [1, 2, 3, 12, 64] {
+            let (least, most) = arguments(cells[2], dim);
             let shape = |arg, option| Shape::new(dim, arg, option);
             for (arg, option, expected) in [
                 (least, 0, true),
@@ -109,7 +112,7 @@ fn the_table_of_bases_is_the_code_s() {
         (0..=255).filter(|code| (0..=1).any(|arg| Base::from_code(*code, arg).is_some())).collect();
     assert_eq!(rows.iter().map(|cells| code(cells[0])).collect::<Vec<_>>(), known);
     for cells in rows {
-        let (least, most) = arguments(cells[2]);
+        let (least, most) = arguments(cells[2], 0);
         let base = |arg: usize| Base::from_code(code(cells[0]), arg as u16);
         assert!(base(least).is_some() && base(most).is_some() && base(most + 1).is_none());
         assert!(least == 0 || base(least - 1).is_none());
@@ -184,7 +187,8 @@ fn the_model_of_48_bytes_gives_the_log_density_that_the_page_states() {
     assert!(chapter.contains(&decimal), "the page says {decimal}");
 }
 
-/// A model of random weights; a Dct has its constants, and a permutation is a rotation.
+/// A model of random weights; a layer without parameters has its constants, and a permutation is a
+/// rotation.
 fn draw(
     layers: &[(Layer, Shape)],
     base: Base,
@@ -204,6 +208,8 @@ fn draw(
         match layer {
             Layer::Permutation => w.rotate_left(dim / 2),
             Layer::LowerUpper => w[dim * dim..dim * (dim + 1)].rotate_left(dim / 2),
+            Layer::LeakyRelu => w[0] = 0.01,
+            Layer::Power => w[0] = [0.7, 1.0, 1.8][random.below(3)],
             _ => {}
         }
         weights.extend(w);
@@ -251,6 +257,7 @@ fn every_layer_gives_the_bits_of_the_page_s_arithmetic() {
                 Layer::Householder => vec![(1, 0), (5, 0)],
                 Layer::MatrixExponential => vec![(1, 0), (8, 0), (32, 0)],
                 Layer::Haar => vec![(0, 0), (0, 1)],
+                Layer::Sylvester => vec![(1, 0), (dim.min(7), 0)],
                 _ => vec![(0, 0)],
             };
             for (arg, option) in args {

@@ -11,7 +11,7 @@ use serde::Serialize;
 pub struct Line {
     /// Kind of layer.
     pub kind: &'static str,
-    /// Shape in letters: D, K, M, N, C, the tails and a flip.
+    /// Shape in letters: D, K, M, N, C, the tails, and the number that a user chose for the layer.
     pub shape: String,
     /// Free parameters that training moves.
     pub parameters: usize,
@@ -62,9 +62,13 @@ impl Inspection {
                     Layer::RationalQuadratic | Layer::RationalLinear => {
                         format!("D = {dim}, K = {}, {tails} tails", shape.arg)
                     }
-                    Layer::Householder => format!("D = {dim}, M = {}", shape.arg),
                     Layer::MatrixExponential => format!("D = {dim}, N = {}", shape.arg),
                     Layer::Haar if shape.option == 1 => format!("D = {dim}, flipped"),
+                    Layer::Householder | Layer::Sylvester => {
+                        format!("D = {dim}, M = {}", shape.arg)
+                    }
+                    Layer::LeakyRelu => format!("D = {dim}, a = {}", step.weights.get(0)),
+                    Layer::Power => format!("D = {dim}, p = {}", step.weights.get(0)),
                     _ => format!("D = {dim}"),
                 };
                 Line {

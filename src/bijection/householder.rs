@@ -26,6 +26,18 @@ fn reflect<R: Real, W: Weights<R>>(u: W, x: &mut [R]) -> R {
     a
 }
 
+/// Turns a reflection's output `x` into its input and `dz` into dx, and adds to `du`.
+#[inline(always)]
+pub(super) fn unreflect<R: Real, W: Weights<R>>(u: W, x: &mut [R], dz: &mut [R], du: &mut [R]) {
+    // A reflection is its own inverse, and u·(its input) = −u·(its output).
+    let a = -reflect(u, x);
+    let b = dot(u, dz);
+    for (i, ((x, d), du)) in x.iter().zip(dz.iter_mut()).zip(du).enumerate() {
+        *du = *du - (a * *d + b * *x);
+        *d = *d - b * u.at(i, *x);
+    }
+}
+
 impl Bijection for Householder {
     fn exists(shape: Shape) -> bool {
         (1..=MAX_REFLECTIONS).contains(&shape.arg) && shape.option == 0
@@ -78,15 +90,7 @@ impl Bijection for Householder {
         for m in (0..shape.arg).rev() {
             let start = m * shape.dim;
             let u = w.part(start, shape.dim);
-            // A reflection is its own inverse: u·(its input) = −u·(its output), and `x` becomes
-            // the input.
-            let a = -reflect(u, x);
-            let b = dot(u, dz);
-            let du = &mut dw[start..start + shape.dim];
-            for (i, ((x, d), du)) in x.iter().zip(dz.iter_mut()).zip(du).enumerate() {
-                *du = *du - (a * *d + b * *x);
-                *d = *d - b * u.at(i, *x);
-            }
+            unreflect(u, x, dz, &mut dw[start..start + shape.dim]);
         }
     }
 

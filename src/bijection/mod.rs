@@ -11,13 +11,21 @@ pub mod dct;
 pub mod haar;
 pub mod householder;
 pub mod knots;
+pub mod leaky_relu;
 pub mod lower_cholesky;
 pub mod lower_upper;
 pub mod matrix_exponential;
+mod monotone;
 pub mod permutation;
+pub mod planar;
+pub mod power;
+pub mod radial;
 pub mod rational_linear;
 pub mod rational_quadratic;
+pub mod softplus;
 mod spline;
+pub mod sylvester;
+pub mod tanh;
 pub mod transformer;
 
 pub use affine::Affine;
@@ -28,12 +36,19 @@ pub use dct::Dct;
 pub use haar::Haar;
 pub use householder::Householder;
 pub use knots::{MIN_BIN, MIN_SLOPE, Tails};
+pub use leaky_relu::LeakyRelu;
 pub use lower_cholesky::LowerCholesky;
 pub use lower_upper::LowerUpper;
 pub use matrix_exponential::MatrixExponential;
 pub use permutation::Permutation;
+pub use planar::Planar;
+pub use power::Power;
+pub use radial::Radial;
 pub use rational_linear::RationalLinear;
 pub use rational_quadratic::RationalQuadratic;
+pub use softplus::Softplus;
+pub use sylvester::Sylvester;
+pub use tanh::Tanh;
 
 use crate::conditioner::Network;
 use crate::math::Real;
@@ -64,7 +79,7 @@ pub mod option {
 pub struct Shape {
     /// D, the dimension of the data.
     pub dim: usize,
-    /// K bins of a spline, M reflections of a Householder product, N terms of a matrix exponential; 0
+    /// K bins of a spline, M reflections or Sylvester units, N terms of a matrix exponential; 0
     /// elsewhere.
     pub arg: usize,
     /// [`Tails`] of a spline, 1 for a Haar transform of the reversed data, and flags of a conditioned
@@ -312,6 +327,13 @@ layers! {
     0x08 => LowerCholesky in lower_cholesky,
     0x09 => MatrixExponential in matrix_exponential,
     0x0a => Haar in haar,
+    0x0b => Tanh in tanh,
+    0x0c => Softplus in softplus,
+    0x0d => LeakyRelu in leaky_relu,
+    0x0e => Power in power,
+    0x0f => Planar in planar,
+    0x10 => Radial in radial,
+    0x11 => Sylvester in sylvester,
     0x20 => Coupling in coupling,
     0x21 => Autoregressive in autoregressive,
     0x22 => Conditional in conditional,

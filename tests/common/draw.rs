@@ -155,6 +155,14 @@ impl Case {
         // be inverted to many digits.
         let far = if self.layer.is_conditioned() { 1.0 } else { 20.0 };
         let scale = [0.3, 1.0, 3.0, far][random.below(4)];
+        match (self.layer, table) {
+            // Beyond 3 a rounding of tanh x is a long way of x; its own tests look there.
+            (Layer::Tanh, 0) => return 6.0 * random.uniform() - 3.0,
+            // Nothing else is the image of a number.
+            (Layer::Tanh, _) => return 1.99 * random.uniform() - 0.995,
+            (Layer::Softplus, 1) => return (scale * random.normal()).abs(),
+            _ => {}
+        }
         match SplineTables::new(self.layer, self.shape) {
             Some(tables) if random.below(3) == 0 => {
                 let knots = tables.numbers(&self.w, i, table);
@@ -270,8 +278,10 @@ fn draw_constants(layer: Layer, shape: Shape, w: &mut [f64], random: &mut Random
             let matrix = shape.dim * shape.dim;
             shuffle(&mut w[matrix..matrix + shape.dim], random);
         }
+        Layer::LeakyRelu => w[0] = [0.01, 0.2, 1.0][random.below(3)],
+        Layer::Power => w[0] = [0.5, 0.8, 1.0, 1.7, 3.0][random.below(5)],
         // What has free parameters is drawn through them; a new row without any has to be drawn
-        // here, or the laws would only ever see one set of weights.
+        // here, or the laws would only ever see one set of weights, unless there is only one.
         _ => {
             let drawn = layer.theta_len(shape) > 0 || layer.weight_len(shape) == 0;
             assert!(drawn, "{} needs its weights drawn", layer.name());

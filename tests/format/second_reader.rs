@@ -152,6 +152,113 @@ fn haar(x: &mut [f32], flip: bool) {
     }
 }
 
+/// tanh v and its derivative g(v).
+fn tanh(v: f32) -> (f32, f32) {
+    let e = libm::expf(v.abs() * -2.0);
+    let h = 1.0 / (1.0 + e);
+    let size = (1.0 - e) * h;
+    (if v < 0.0 { -size } else { size }, 4.0 * e * h * h)
+}
+
+/// Number by number: tanh, softplus, leaky rectifier or power. `a` is the only weight, if any.
+fn element_wise(code: u8, a: f32, x: &mut [f32]) -> f32 {
+    let old = x.to_vec();
+    let terms: Vec<f32> = x
+        .iter_mut()
+        .map(|x| match code {
+            0x0b => {
+                *x = tanh(*x).0;
+                1.0 + x.abs()
+            }
+            0x0c => {
+                let e = libm::expf(-x.abs());
+                let u = 1.0 + e;
+                let l = libm::logf(u) + (e - (u - 1.0)) / u;
+                let term = x.min(0.0) - l;
+                *x = x.max(0.0) + l;
+                term
+            }
+            0x0d => {
+                let slope = if *x >= 0.0 { 1.0 } else { a };
+                *x *= slope;
+                slope
+            }
+            _ => {
+                let tiny = x.abs() <= f32::MIN_POSITIVE;
+                let l = if tiny { f32::NEG_INFINITY } else { libm::logf(x.abs()) };
+                let size = libm::expf(a * l);
+                *x = if *x < 0.0 { -size } else { size };
+                l
+            }
+        })
+        .collect();
+    match code {
+        0x0b => 2.0 * (ln_product(&terms) - sum4(old.iter().map(|x| x.abs()))),
+        0x0c => sum4(terms.into_iter()),
+        0x0d => ln_product(&terms),
+        _ => {
+            let bend = if a == 1.0 { 0.0 } else { (a - 1.0) * sum4(terms.into_iter()) };
+            x.len() as f32 * libm::logf(a) + bend
+        }
+    }
+}
+
+fn planar(x: &mut [f32], w: &[f32]) -> f32 {
+    let dim = x.len();
+    let v = sum4(w[dim..].iter().zip(&*x).map(|(w, x)| w * x)) + w[2 * dim];
+    let (t, g) = tanh(v);
+    x.iter_mut().zip(w).for_each(|(x, u)| *x += t * u);
+    libm::logf(t * t + w[2 * dim + 1] * g)
+}
+
+fn radial(x: &mut [f32], w: &[f32]) -> f32 {
+    let dim = x.len();
+    let (alpha, gamma) = (w[dim], w[dim + 1]);
+    let r = libm::sqrtf(sum4(x.iter().zip(w).map(|(x, c)| (x - c) * (x - c))));
+    let s = (gamma + r) / (alpha + r);
+    x.iter_mut().zip(w).for_each(|(x, c)| *x = c + s * (*x - c));
+    let h = 1.0 / (alpha + r);
+    let q = alpha * gamma + (alpha + alpha + r) * r;
+    let mut factors = vec![q * h * h];
+    factors.resize(dim, (gamma + r) * h);
+    ln_product(&factors)
+}
+
+fn reflect(u: &[f32], x: &mut [f32]) {
+    let a = sum4(u.iter().zip(&*x).map(|(u, x)| u * x));
+    x.iter_mut().zip(u).for_each(|(x, u)| *x -= a * u);
+}
+
+fn sylvester(units: usize, x: &mut [f32], w: &[f32]) -> f32 {
+    let (u, rest) = w.split_at(units * x.len());
+    let triangle = |mut numbers: &[f32]| -> Vec<Vec<f32>> {
+        let mut row = |len| {
+            let (row, rest) = numbers.split_at(len);
+            numbers = rest;
+            row.to_vec()
+        };
+        (1..=units).rev().map(&mut row).collect()
+    };
+    let (outer, rest) = rest.split_at(units * (units + 1) / 2);
+    let (inner, b) = rest.split_at(units * (units + 1) / 2);
+    let (outer, inner) = (triangle(outer), triangle(inner));
+    let times = |row: &[f32], x: &[f32]| sum4(row.iter().zip(x).map(|(a, x)| a * x));
+    let u = u.chunks_exact(x.len());
+    u.clone().for_each(|u| reflect(u, x));
+    let mut factors = Vec::new();
+    let mut t = Vec::new();
+    for i in 0..units {
+        let (tanh, g) = tanh(times(&inner[i], &x[i..]) + b[i]);
+        factors.push(tanh * tanh + (1.0 + outer[i][0] * inner[i][0]) * g);
+        t.push(tanh);
+    }
+    for i in 0..units {
+        x[i] += times(&outer[i], &t[i..]);
+    }
+    u.rev().for_each(|u| reflect(u, x));
+    ln_product(&factors)
+}
+
 /// One layer: the next x, and how many weights it read; adds to ladj.
 fn layer([code, option, low, high]: [u8; 4], x: &mut [f32], w: &[f32], ladj: &mut f32) -> usize {
     let (dim, arg) = (x.len(), number(&[low, high]));
@@ -175,10 +282,7 @@ fn layer([code, option, low, high]: [u8; 4], x: &mut [f32], w: &[f32], ladj: &mu
             each * dim
         }
         4 => {
-            for u in w[..arg * dim].chunks_exact(dim) {
-                let a = sum4(u.iter().zip(&*x).map(|(u, x)| u * x));
-                x.iter_mut().zip(u).for_each(|(x, u)| *x -= a * u);
-            }
+            w[..arg * dim].chunks_exact(dim).for_each(|u| reflect(u, x));
             arg * dim
         }
         5 => {
@@ -210,6 +314,22 @@ fn layer([code, option, low, high]: [u8; 4], x: &mut [f32], w: &[f32], ladj: &mu
         10 => {
             haar(x, option == 1);
             0
+        0x0b..=0x0e => {
+            let len = usize::from(code >= 0x0d);
+            *ladj += element_wise(code, if len == 1 { w[0] } else { 0.0 }, x);
+            len
+        }
+        0x0f => {
+            *ladj += planar(x, w);
+            2 * dim + 2
+        }
+        0x10 => {
+            *ladj += radial(x, w);
+            dim + 2
+        }
+        0x11 => {
+            *ladj += sylvester(arg, x, w);
+            arg * (dim + arg + 2)
         }
         _ => panic!("the page has no layer {code}"),
     }

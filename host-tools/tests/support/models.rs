@@ -17,10 +17,17 @@ pub(crate) fn every_layer(dim: usize) -> Stack {
         (Layer::Dct, shape(0, 0)),
         (Layer::RationalQuadratic, shape(5, identity)),
         (Layer::Householder, shape(3, 0)),
+        (Layer::Power, shape(0, 0)),
+        (Layer::Planar, shape(0, 0)),
         (Layer::RationalLinear, shape(4, linear)),
         (Layer::Permutation, shape(0, 0)),
         (Layer::RationalQuadratic, shape(7, linear)),
         (Layer::LowerUpper, shape(0, 0)),
+        (Layer::Radial, shape(0, 0)),
+        (Layer::LeakyRelu, shape(0, 0)),
+        (Layer::Sylvester, shape(dim.min(3), 0)),
+        (Layer::Softplus, shape(0, 0)),
+        (Layer::Tanh, shape(0, 0)),
         (Layer::Affine, shape(0, 0)),
         (Layer::RationalLinear, shape(6, identity)),
         (Layer::MatrixExponential, shape(6, 0)),
@@ -33,7 +40,8 @@ pub(crate) fn every_layer(dim: usize) -> Stack {
     Stack { dim, layers, base: Base::Mixture(3) }
 }
 
-/// Weights of a stack with θ drawn from ±`spread`; permutations turn the order round.
+/// Weights of a stack with θ drawn from ±`spread`; permutations turn the order round, and the
+/// constants of a leaky rectifier and a power are not the neutral ones.
 pub(crate) fn random_weights(stack: &Stack, spread: f64, seed: u64) -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let draw = |_| rng.random_range(-spread..spread);
@@ -53,6 +61,8 @@ pub(crate) fn random_weights(stack: &Stack, spread: f64, seed: u64) -> Vec<f32> 
                 let factor = 1.0 / (spread * stack.dim as f64);
                 theta[span.theta].iter_mut().for_each(|m| *m *= factor);
             }
+            Layer::LeakyRelu => w[0] = 0.25,
+            Layer::Power => w[0] = 1.5,
             _ => {}
         }
     }
