@@ -109,8 +109,8 @@ def pyro_plain() -> list[Any]:
         T.AffineCoupling(
             2,
             DenseNN(2, [8], [2, 2], nonlinearity=nn.LeakyReLU()),
-            log_scale_min_clip=-0.1,
-            log_scale_max_clip=0.2,
+            log_scale_min_clip=-0.125,
+            log_scale_max_clip=0.1875,
         ),
         T.AffineAutoregressive(masked([7], [1, 1], nonlinearity=nn.Softplus())).inv,
         small(
@@ -129,12 +129,12 @@ def pyro_plain() -> list[Any]:
         small(T.MatrixExponential(4), 0.25),
         T.ComposeTransform([into, T.GeneralizedChannelPermute(2), out]),
         T.LowerCholeskyAffine(0.5 * torch.randn(4), tril),
-        # Functions that grow fast in one direction get small numbers.
-        T.AffineTransform(0.0, 0.3),
+        # Functions that grow fast in one direction get small numbers. Constants are exact in float32.
+        T.AffineTransform(0.0, 0.3125),
         T.ComposeTransform([T.SoftplusTransform(), T.ExpTransform().inv]),
-        T.AffineTransform(1.1, 0.4),
+        T.AffineTransform(1.125, 0.375),
         T.LeakyReLUTransform(),
-        T.AffineTransform(-1.4, 0.7),
+        T.AffineTransform(-1.375, 0.6875),
         T.TanhTransform(),
         T.AffineTransform(0.5, 0.5),
         T.SigmoidTransform().inv,
@@ -177,7 +177,7 @@ def pyro_context() -> list[Any]:
         ConditionalComposeTransformModule(
             [conditional_spline(), T.conditional_householder(4, 2, [8], 2)]
         ),
-        T.ConditionalAffineCoupling(2, ConditionalDenseNN(2, 2, [8], [2, 2]), log_scale_max_clip=0.1),
+        T.ConditionalAffineCoupling(2, ConditionalDenseNN(2, 2, [8], [2, 2]), log_scale_max_clip=0.125),
         T.ConditionalAffineAutoregressive(masked([8], [1, 1], 2)).inv,
         T.ConditionalAffineAutoregressive(masked([9], [1, 1], 2), stable=True),
         conditional_matrix(),
