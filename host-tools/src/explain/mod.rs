@@ -1,0 +1,4 @@
+//! Explains layers and training.
+
+pub mod measured;
+pub mod shape;
