@@ -11,14 +11,14 @@
 //!
 //! # From free parameters to knots
 //!
-//! The outer knots are constants; free are K width logits, K height logits and K − 1 inner slopes.
-//! A softmax shares the interval out among the bins, softplus keeps slopes positive, and a floor
-//! keeps both away from 0:
+//! The outer knots are constants; free are K width logits a, K height logits b and K − 1 numbers c
+//! for the inner slopes, in this order. A softmax shares the interval out among the bins, softplus
+//! keeps slopes positive, and a floor keeps both away from 0:
 //!
 //! ```text
-//! pᵢ = softmax(width)ᵢ
-//! Xⱼ = X₀ + (X_K − X₀) Σ_{i<j} (m + (1 − m K) pᵢ), Yⱼ alike from the heights
-//! slopeⱼ = s (m + softplus(slope)ⱼ), j = 1 … K − 1
+//! pᵢ = softmax(a)ᵢ, i = 0 … K − 1
+//! Xⱼ = X₀ + (X_K − X₀) Σ_{i<j} (m + (1 − m K) pᵢ), Yⱼ alike from b
+//! slopeⱼ = s (m + softplus(cⱼ)), j = 1 … K − 1
 //! s = (Y_K − Y₀)/(X_K − X₀), the mean slope; m = 1e-3
 //! ```
 //!
@@ -30,17 +30,23 @@
 //!
 //! # Gradient of the knots
 //!
-//! With Gᵢ = Σ_{j>i} dXⱼ over the inner knots, and the heights alike:
+//! With Gᵢ = Σ_{j>i} dXⱼ over the inner knots, and db alike from the dYⱼ:
 //!
 //! ```text
-//! dwidthᵢ = (X_K − X₀) (1 − m K) pᵢ (Gᵢ − Σₗ pₗ Gₗ)
-//! dslope of θ = dslopeⱼ s σ(slope of θ)
+//! daᵢ = (X_K − X₀) (1 − m K) pᵢ (Gᵢ − Σₗ pₗ Gₗ)
+//! dcⱼ = dslopeⱼ s σ(cⱼ)
 //! ```
 //!
-//! The slope of a linear tail, Δy/Δx of its bin, moves with the bin's inner knot: dslope/Δx goes to
-//! its dY and −dslope Δy/Δx² to its dX. Beyond an end knot (x, y) the tail z = y + slope (x' − x)
-//! gives dx' = dz slope, dx = −dz slope, dy = dz and dslope = dz (x' − x) + dladj/slope; an
-//! identity tail gives dx' = dz.
+//! Beyond an end knot (X, Y) an identity tail gives dx = dz; a linear one, z = Y + slope (x − X),
+//! gives
+//!
+//! ```text
+//! dx = dz slope, dX = −dz slope, dY = dz
+//! dslope = dz (x − X) + dladj/slope
+//! ```
+//!
+//! The slope of a linear tail is Δy/Δx of its bin and moves with the bin's inner knot: with Δ =
+//! inner − outer, dslope/Δx goes to that knot's dY and −dslope Δy/Δx² to its dX.
 
 use super::Shape;
 use crate::math::{Real, logistic, softplus};

@@ -66,6 +66,8 @@
 //! to the knots: dx₀ = −dx − dw, dx₁ = dw, dy₀ = −dh, dy₁ = dh; the piece's own end gets dz too
 //! ```
 //!
+//! To θ: dslope = dr/(2 r) for each root slope, and d(logit of λ) = dλ 0.95 σ (1 − σ) at the logit.
+//!
 //! # Source
 //!
 //! Dolatabadi, Erfani and Leckie 2020, "Invertible generative modeling using linear rational

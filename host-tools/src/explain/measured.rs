@@ -32,12 +32,18 @@ pub fn table() -> anyhow::Result<Vec<Measured>> {
     serde_json::from_str(TABLE).context("read the measured costs: run `fluxlet cost --layers`")
 }
 
-/// The measurement of a layer, if it was measured at this D and argument.
+/// The measurement of a layer, if it was measured.
 ///
 /// # Errors
 ///
 /// Those of [`table`].
-pub fn of(layer: Layer, shape: Shape) -> anyhow::Result<Option<Measured>> {
-    let same = |m: &Measured| m.layer == layer.name() && (m.dim, m.arg) == (shape.dim, shape.arg);
-    Ok(table()?.into_iter().find(same))
+pub fn of(layer: Layer) -> anyhow::Result<Option<Measured>> {
+    Ok(table()?.into_iter().find(|measured| measured.layer == layer.name()))
+}
+
+impl Measured {
+    /// The shape that was measured, in the letters of the layer's documentation.
+    pub fn letters(&self, formula: &str) -> String {
+        super::shape::say(&super::shape::letters(Shape::new(self.dim, self.arg, 0), formula))
+    }
 }

@@ -50,6 +50,20 @@ fn conditioned(shape: Shape) -> Vec<Shape> {
 /// letter the argument has.
 pub fn letters(shape: Shape, formula: &str) -> Vec<(char, usize)> {
     let argument = if formula.contains('M') { 'M' } else { 'K' };
-    let all = [('D', shape.dim), (argument, shape.arg), ('C', shape.context), ('d', shape.split)];
-    all.into_iter().filter(|(letter, value)| *letter == 'D' || *value > 0).collect()
+    let all = [
+        ('D', shape.dim),
+        (argument, shape.arg),
+        ('C', shape.context),
+        ('d', shape.split),
+        ('H', usize::from(shape.network.hidden[0])),
+    ];
+    let said = |(letter, value): &(char, usize)| *value > 0 || formula.contains(*letter);
+    all.into_iter().filter(said).collect()
+}
+
+/// `D = 8, K = 8`.
+pub fn say(letters: &[(char, usize)]) -> String {
+    let parts: Vec<String> =
+        letters.iter().map(|(letter, value)| format!("{letter} = {value}")).collect();
+    parts.join(", ")
 }
