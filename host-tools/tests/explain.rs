@@ -148,7 +148,14 @@ fn both_splines_tell_of_their_knots_and_who_gives_them() {
     for &layer in Layer::ALL {
         let page = Explanation::new(layer, 8, None).unwrap().page(80);
         if matches!(layer, Layer::RationalQuadratic | Layer::RationalLinear) {
-            for text in ["network gives", "softmax(a)", "softplus(c", "1e-3", "Tails"] {
+            for text in [
+                "Which network gives them",
+                "None in a static spline",
+                "softmax(a)",
+                "softplus(c",
+                "1e-3",
+                "Tails",
+            ] {
                 assert!(page.contains(text), "{}: {text}", layer.name());
             }
         }

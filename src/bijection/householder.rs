@@ -1,7 +1,7 @@
 //! Product of M Householder reflections: a rotation (or a reflected one).
 //!
-//! A reflection mirrors x at the plane across u, and M of them, one after the other, reach every
-//! rotation once M = D. Lengths stay as they are, and so does the density: ladj = 0.
+//! A reflection mirrors x at the plane across u; D of them, one after the other, reach every
+//! rotation, or every reflected one where D is odd. Volumes stay as they are: ladj = 0.
 //!
 //! # Formula
 //!

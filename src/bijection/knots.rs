@@ -3,7 +3,7 @@
 //! A spline of K bins runs through knots (Xⱼ, Yⱼ), j = 0 … K, with a slope at each; they are packed
 //! knot by knot, \[K + 1, 3\], so that a bin is six numbers side by side.
 //!
-//! # Network
+//! # Which network gives them
 //!
 //! None in a static spline: its numbers θ are the free parameters themselves, the same for every
 //! reading. In coupling and autoregressive layers a network gives these numbers, once for each

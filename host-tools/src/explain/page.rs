@@ -61,14 +61,12 @@ impl Explanation {
 
     fn parameters(&self, width: usize) -> String {
         let count = &self.count;
+        if !formula::has_letters(&count.formula) {
+            return String::new();
+        }
         let number = heading(count.parameters);
-        let line = if formula::has_letters(&count.formula) {
-            let formula = code(&count.formula);
-            let (substituted, letters) = (&count.substituted, markdown::bind(&count.letters));
-            format!("{formula} = {substituted} = {number} for {letters}")
-        } else {
-            format!("{number}, whatever the shape")
-        };
+        let (formula, letters) = (code(&count.formula), markdown::bind(&count.letters));
+        let line = format!("{formula} = {} = {number} for {letters}", count.substituted);
         format!("{}\n\n", wrap(&line, width, INDENT, INDENT))
     }
 
@@ -108,7 +106,12 @@ impl Explanation {
             }
             text.push('\n');
         }
-        writeln!(text, "\n{INDENT}Knots (●) and slopes of an example, {}.\n", curve.example).ok();
+        writeln!(
+            text,
+            "\n{INDENT}Knots (●) and slopes (short lines) of an example, {}.\n",
+            curve.example
+        )
+        .ok();
     }
 
     fn add_knots(&self, text: &mut String, width: usize) {

@@ -251,15 +251,13 @@ impl Worked {
             }
             writeln!(f)?;
         }
-        let sums: [(&str, fn(&Row) -> f64); 3] = [
-            ("Σ ladj", |row| row.ladj.iter().sum()),
-            ("log p_base(z)", |row| row.log_base),
-            ("log p(x), their sum", |row| row.log_prob),
-        ];
-        for (name, value) in sums {
+        let mut line = |name: &str, value: fn(&Row) -> f64| {
             let values = self.rows.iter().map(|row| format!("{:>27}", signed(value(row), 4)));
-            writeln!(f, "{name:<22}{}", values.collect::<String>())?;
-        }
+            writeln!(f, "{name:<22}{}", values.collect::<String>())
+        };
+        line("Σ ladj", |row| row.ladj.iter().sum())?;
+        line("log p_base(z)", |row| row.log_base)?;
+        line("log p(x), their sum", |row| row.log_prob)?;
         let sum = self.rows.iter().map(|row| format!("({})", signed(row.log_prob, 4)));
         let sum = sum.collect::<Vec<_>>().join(" + ");
         writeln!(f, "\ncost = −½ ({sum}) = {}", signed(self.cost, 4))
