@@ -3,6 +3,58 @@
 //! log p(x) = log p_base(z) + Σ ladj, where z is x after all layers: the change of variables
 //! (Rezende and Mohamed 2015, arXiv:1505.05770, eq. 6). The functions here take slices, so that
 //! their code stands once in flash; [`Flow`] puts the buffers on the stack.
+//!
+//! # Training
+//!
+//! `fluxlet train` moves the free parameters θ of all layers by gradient descent. The gradient is
+//! written by hand, layer by layer: each layer's `backward` stands beside its `forward`.
+//!
+//! ## The cost
+//!
+//! It is the mean negative log-likelihood (NLL) of the n rows of a batch, in nats:
+//!
+//! ```text
+//! cost = −(1/n) Σ log p(x), over the rows
+//! log p(x) = log p_base(z) + Σ ladj, over the layers
+//! log p_base(z) = −½ |z|² − ½ D ln 2π, a standard normal base
+//! ```
+//!
+//! A small cost means that the rows are probable: z lies in the middle of the base, and the layers
+//! do not squeeze x (a small ladj) to bring it there.
+//!
+//! ## Backward through the layers
+//!
+//! Each row pulls at its z and, with one strength, at the ladj of every layer:
+//!
+//! ```text
+//! dz = z/n
+//! dladj = −1/n
+//! ```
+//!
+//! From the last layer to the first, `backward` turns dz into dx, which is the dz of the layer
+//! before, and adds to dw what the row means for the layer's weights. Between layers only the D
+//! numbers of each row are kept; what happened inside a layer is computed again.
+//!
+//! ## From weights to parameters
+//!
+//! Weights obey constraints (knots rise, slopes are positive, |u|² = 2) that an optimiser knows
+//! nothing of; θ is free. `constrain` takes θ to w before the forward pass; once the rows' dw are
+//! summed up, `constrain_backward` takes dw to dθ. For an inner slope of a spline:
+//!
+//! ```text
+//! slope = s (m + softplus(θ))
+//! dθ = dslope s σ(θ)
+//! ```
+//!
+//! with the mean slope s, which the outer knots fix, the floor m = 1e-3 and the logistic function
+//! σ.
+//!
+//! ## The step
+//!
+//! All of dθ is clipped to a greatest length. Adam keeps a running mean of each parameter's
+//! gradient and of its square, and divides the one by the root of the other: every parameter moves
+//! by about the learning rate, whatever the size of its gradient, and the first step by just that.
+//! Then θ goes through `constrain` again.
 
 use crate::detector::{Alarm, LOG_PROB_MIN};
 use crate::model::{Error, Model};

@@ -3,6 +3,7 @@ pub mod backend;
 pub mod commands;
 pub mod data;
 pub mod device;
+pub mod explain;
 pub mod inspect;
 pub mod metrics;
 pub mod output;

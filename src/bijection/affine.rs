@@ -1,10 +1,44 @@
-//! Element-wise affine map, zᵢ = (xᵢ − shiftᵢ) scaleᵢ: standardisation, and the scale and shift
-//! between the rotations of a stack.
+//! Element-wise affine map: shifts and scales each axis.
 //!
-//! Weights: shift \[D\], scale \[D\] (positive), Σ ln scale \[1\]. The sum is stored so that a device
-//! takes no logarithm here. θ: shift \[D\], ln scale \[D\]; 2·D parameters.
+//! It is standardisation at the front of a stack, and the scale and shift between its rotations.
+//! ladj is the same for every x.
 //!
-//! Gradient: dx = dz scale; dshift = −dz scale; dscale = dz (x − shift).
+//! # Formula
+//!
+//! ```text
+//! zᵢ = (xᵢ − shiftᵢ) scaleᵢ
+//! ladj = Σ ln scale
+//! ```
+//!
+//! # Parameters
+//!
+//! `2 D` free parameters: θ is shift \[D\], ln scale \[D\].
+//!
+//! Packed weights: shift \[D\], scale \[D\] (positive), Σ ln scale \[1\]. The sum is stored so that
+//! a device takes no logarithm here.
+//!
+//! # Inverse
+//!
+//! ```text
+//! xᵢ = zᵢ/scaleᵢ + shiftᵢ
+//! ladj of the inverse = −Σ ln scale
+//! ```
+//!
+//! # Gradient
+//!
+//! ```text
+//! dxᵢ = dzᵢ scaleᵢ
+//! dshiftᵢ = −dzᵢ scaleᵢ
+//! dscaleᵢ = dzᵢ (xᵢ − shiftᵢ)
+//! dsum = dladj, sum = Σ ln scale
+//! ```
+//!
+//! To θ: d(ln scaleᵢ) = dscaleᵢ scaleᵢ + dsum; the shift is its own θ.
+//!
+//! # Source
+//!
+//! Standardisation; as a layer of a flow the diagonal scaling of Dinh, Krueger and Bengio 2015,
+//! "NICE", arXiv:1410.8516, section 3.3, with a shift.
 
 use super::{Bijection, Shape};
 use crate::math::{Real, sum4};

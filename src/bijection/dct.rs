@@ -1,19 +1,50 @@
-//! Orthonormal discrete cosine transform (DCT-II) with a gain that follows the frequency:
-//! zₖ = gₖ sₖ Σₙ xₙ cos(π k (2n + 1) / 2D), s₀ = √(1/D), sₖ = √(2/D).
+//! Orthonormal discrete cosine transform (DCT-II) with a gain that follows the frequency.
 //!
-//! No parameters; ladj = 0. A whitening of smooth windows: with `smooth` = 1 the gains
-//! gₖ = (k + ½)^smooth / (geometric mean of the same) flatten the spectrum of Brownian motion,
-//! and their product is 1.
+//! It turns a window of D readings into its D frequencies. With `smooth` = 1 the gains flatten the
+//! spectrum of Brownian motion, so that it whitens smooth windows.
 //!
-//! Computed by halving (Lee 1984, "A new algorithm to compute the discrete cosine transform"):
-//! D = 2ᵃ m takes ½ a D multiplications and then 2ᵃ direct transforms of odd length m, so powers
-//! of two cost O(D log D). In f32 the error grows like D: 1e-5 of a unit-variance input at D = 256.
+//! # Formula
 //!
-//! Weights, all constants: gain gₖ sₖ \[D\]; for each halving 1 / (2 cos(π (i + ½) / n)) with
-//! n = D, D/2, … \[D − m\]; cos(π j / 2m) \[4m\] for the direct transform.
+//! ```text
+//! zₖ = gₖ sₖ Σₙ xₙ cos(π k (2 n + 1)/(2 D)), k and n from 0 to D − 1
+//! s₀ = √(1/D), sₖ = √(2/D)
+//! gₖ = (k + ½)^smooth/(geometric mean of the same)
+//! ladj = 0: the gains' product is 1
+//! ```
 //!
-//! Gradient: the transform is linear, so dx is its transpose applied to dz; the inverse is the
-//! transpose too, with other gains.
+//! Computed by halving: D = 2ᵃ m takes ½ a D multiplications and then 2ᵃ direct transforms of odd
+//! length m, so powers of two cost O(D log D). In f32 the error grows like D: 1e-5 of a
+//! unit-variance input at D = 256.
+//!
+//! # Parameters
+//!
+//! `0` free parameters: nothing is learnt, θ is empty.
+//!
+//! Packed weights, all constants: gain gₖ sₖ \[D\]; for each halving 1/(2 cos(π (i + ½)/n)) with n
+//! = D, D/2, … \[D − m\]; cos(π j/(2 m)) \[4 m\] for the direct transform.
+//!
+//! # Inverse
+//!
+//! The transpose, with other gains:
+//!
+//! ```text
+//! xₙ = Σₖ (sₖ/gₖ) zₖ cos(π k (2 n + 1)/(2 D))
+//! ladj of the inverse = 0
+//! ```
+//!
+//! # Gradient
+//!
+//! The transform is linear, so dx is its transpose applied to dz:
+//!
+//! ```text
+//! dxₙ = Σₖ gₖ sₖ dzₖ cos(π k (2 n + 1)/(2 D))
+//! ```
+//!
+//! # Source
+//!
+//! Ahmed, Natarajan and Rao 1974, "Discrete cosine transform"; the halving is that of Lee 1984, "A
+//! new algorithm to compute the discrete cosine transform". Pyro's `DiscreteCosineTransform` has
+//! the same `smooth`.
 
 use super::{Bijection, Shape};
 use crate::math::Real;

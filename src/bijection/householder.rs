@@ -1,13 +1,51 @@
-//! Product of M Householder reflections: a rotation (or a reflected one) of D·M parameters.
+//! Product of M Householder reflections: a rotation (or a reflected one).
 //!
-//! Tomczak and Welling 2016, arXiv:1611.09630, eq. 5. With |u|² = 2 a reflection is
-//! z = x − (u·x) u: one dot product, one update, no division. Weights: u \[M, D\], |u|² = 2.
-//! θ: v \[M, D\], any length; u = √2 v/|v|. M·D parameters. ladj = 0; the inverse is the same
-//! reflections in reverse order.
+//! A reflection mirrors x at the plane across u; D of them, one after the other, reach every
+//! rotation, or every reflected one where D is odd. Volumes stay as they are: ladj = 0.
 //!
-//! Gradient of one reflection, with a = u·x and b = u·dz: dx = dz − b u, du = −(a dz + b x).
-//! The backward pass reflects the output back to recover each reflection's input, so that nothing
-//! is stored.
+//! # Formula
+//!
+//! ```text
+//! z = x − (u·x) u, once for each u, with |u|² = 2
+//! ladj = 0
+//! ```
+//!
+//! With u of this length a reflection is one dot product and one update, no division: 2 M D
+//! multiply-adds.
+//!
+//! # Parameters
+//!
+//! `M D` free parameters: θ is v \[M, D\], vectors of any length.
+//!
+//! Packed weights: u \[M, D\], |u|² = 2, where u = √2 v/|v|. A v of zeros makes a u of zeros, which
+//! reflects nothing.
+//!
+//! # Inverse
+//!
+//! A reflection is its own inverse, so the same reflections in reverse order:
+//!
+//! ```text
+//! x = z − (u·z) u, from the last u to the first
+//! ladj of the inverse = 0
+//! ```
+//!
+//! # Gradient
+//!
+//! Of one reflection:
+//!
+//! ```text
+//! a = u·x, b = u·dz
+//! dx = dz − b u
+//! du = −(a dz + b x)
+//! ```
+//!
+//! To θ: dv = (√2/|v|) (du − ½ (u·du) u); the part along u changes nothing. The backward pass
+//! reflects the output back to recover each reflection's input, so that nothing is stored.
+//!
+//! # Source
+//!
+//! Tomczak and Welling 2016, "Improving variational auto-encoders using Householder flow",
+//! arXiv:1611.09630, eq. 5.
 
 use super::{Bijection, Shape};
 use crate::math::{Real, add_multiple, dot};

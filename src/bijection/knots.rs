@@ -1,9 +1,52 @@
 //! What both splines share: the knots of one dimension, their free parameters and their tails.
 //!
 //! A spline of K bins runs through knots (Xⱼ, Yⱼ), j = 0 … K, with a slope at each; they are packed
-//! knot by knot, \[K + 1, 3\], so that a bin is six numbers side by side. Its outer knots are constants; free are K width logits, K height logits and K − 1 inner slopes:
-//! Xⱼ = X₀ + (X_K − X₀) Σ_{i<j} (m + (1 − mK) softmax(width)ᵢ), Yⱼ alike, and inner slopes
-//! s (m + softplus(slope)), where s = (Y_K − Y₀)/(X_K − X₀) is the mean slope and m = 1e-3.
+//! knot by knot, \[K + 1, 3\], so that a bin is six numbers side by side.
+//!
+//! # Which network gives them
+//!
+//! None in a static spline: its numbers θ are the free parameters themselves, the same for every
+//! reading. In coupling and autoregressive layers a network gives these numbers, once for each
+//! reading, from the other coordinates and the context; what follows is the same.
+//!
+//! # From free parameters to knots
+//!
+//! The outer knots are constants; free are K width logits a, K height logits b and K − 1 numbers c
+//! for the inner slopes, in this order. A softmax shares the interval out among the bins, softplus
+//! keeps slopes positive, and a floor keeps both away from 0:
+//!
+//! ```text
+//! pᵢ = softmax(a)ᵢ, i = 0 … K − 1
+//! Xⱼ = X₀ + (X_K − X₀) Σ_{i<j} (m + (1 − m K) pᵢ), Yⱼ alike from b
+//! slopeⱼ = s (m + softplus(cⱼ)), j = 1 … K − 1
+//! s = (Y_K − Y₀)/(X_K − X₀), the mean slope; m = 1e-3
+//! ```
+//!
+//! # Tails
+//!
+//! Outside the outer knots a spline is a line. `Identity`: z = x, and the outer slopes are the
+//! constant 1. `Linear`: the outermost bin's mean slope goes on, and is the outer knot's slope too.
+//! Neither density has a jump there.
+//!
+//! # Gradient of the knots
+//!
+//! With Gᵢ = Σ_{j>i} dXⱼ over the inner knots, and db alike from the dYⱼ:
+//!
+//! ```text
+//! daᵢ = (X_K − X₀) (1 − m K) pᵢ (Gᵢ − Σₗ pₗ Gₗ)
+//! dcⱼ = dslopeⱼ s σ(cⱼ)
+//! ```
+//!
+//! Beyond an end knot (X, Y) an identity tail gives dx = dz; a linear one, z = Y + slope (x − X),
+//! gives
+//!
+//! ```text
+//! dx = dz slope, dX = −dz slope, dY = dz
+//! dslope = dz (x − X) + dladj/slope
+//! ```
+//!
+//! The slope of a linear tail is Δy/Δx of its bin and moves with the bin's inner knot: with Δ =
+//! inner − outer, dslope/Δx goes to that knot's dY and −dslope Δy/Δx² to its dX.
 
 use super::Shape;
 use crate::math::{Real, logistic, softplus};

@@ -1,6 +1,39 @@
-//! Fixed reordering, zᵢ = x\[pᵢ\]. No parameters; ladj = 0.
+//! Fixed reordering of the axes.
 //!
-//! Weights: p \[D\], the numbers 0 … D − 1 in any order, constants.
+//! A volume does not change when its axes are renamed: ladj = 0.
+//!
+//! # Formula
+//!
+//! ```text
+//! zᵢ = x[pᵢ]
+//! ladj = 0
+//! ```
+//!
+//! # Parameters
+//!
+//! `0` free parameters: the order is drawn once and never learnt, θ is empty.
+//!
+//! Packed weights: p \[D\], the numbers 0 … D − 1 in any order, constants.
+//!
+//! # Inverse
+//!
+//! ```text
+//! x[pᵢ] = zᵢ
+//! ladj of the inverse = 0
+//! ```
+//!
+//! # Gradient
+//!
+//! The transpose of a permutation is its inverse, so dz goes back the way that x came:
+//!
+//! ```text
+//! dx[pᵢ] = dzᵢ
+//! ```
+//!
+//! # Source
+//!
+//! Kingma and Dhariwal 2018, "Glow", arXiv:1807.03039, section 3.2, where it is the special case of
+//! a learnt linear map.
 
 use super::{Bijection, Shape};
 use crate::math::Real;

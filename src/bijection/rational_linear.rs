@@ -1,19 +1,77 @@
 //! Monotonic linear-rational spline, one per dimension: two hyperbola pieces a bin.
 //!
-//! Dolatabadi, Erfani and Leckie 2020, arXiv:2001.05168, algorithm 1. Weights per dimension:
-//! (x, y, root slope) of each knot \[K + 1, 3\], then λ \[K\]; x and y increase, root slopes are √slope
-//! and positive, 0 < λ < 1 is where in its bin the pieces meet. θ per dimension: width logits \[K\],
-//! height logits \[K\], inner slopes \[K − 1\], λ logits \[K\]; D·(4K − 1) parameters. Outside the knots
-//! the [`Tails`].
+//! The pieces meet inside the bin at a place λ of their own, so that values and slopes at both
+//! knots are met by curves whose inverse needs no root; outside the knots it has [`Tails`].
 //!
-//! The paper's four constants a bin are not needed. With ξ = (x − x₀)/w, δ = h/w, root slopes
-//! r₀, r₁ and m = λ r₀ + (1 − λ) r₁, the left piece (ξ ≤ λ) is
-//! N = (l − t) + r m t/δ, v = l r² t/(δ N), dz/dx = (l r/N)², z = y₀ + h v
-//! with t = ξ, l = λ, r = r₀. The right piece is its mirror image: t = 1 − ξ, l = 1 − λ, r = r₁ and
-//! z = y₁ − h v; m is the same. One piece is computed, with its side selected, and no root is taken.
+//! # Formula
 //!
-//! Inverse of a piece: t = v δ l/(l r² − v (r m − δ)).
-//! Gradient: v and ladj = 2 ln(l r/N) through t, l, r, m and δ; then the side is undone.
+//! In the bin of x, between the knots (x₀, y₀) and (x₁, y₁) with the root slopes r₀ = √d₀, r₁ =
+//! √d₁:
+//!
+//! ```text
+//! w = x₁ − x₀, h = y₁ − y₀, δ = h/w, ξ = (x − x₀)/w, m = λ r₀ + (1 − λ) r₁
+//! left,  ξ ≤ λ: t = ξ,     l = λ,     r = r₀, z = y₀ + h v
+//! right, ξ > λ: t = 1 − ξ, l = 1 − λ, r = r₁, z = y₁ − h v
+//! N = (l − t) + r m t/δ
+//! v = l r² t/(δ N)
+//! dz/dx = (l r/N)²
+//! ladj = Σ ln dz/dx, over the dimensions
+//! ```
+//!
+//! The right piece is the mirror image of the left, with the same m: one piece is computed, with
+//! its side selected, and no root is taken. The paper's four constants a bin are not needed.
+//!
+//! # Parameters
+//!
+//! `D (4 K − 1)` free parameters: θ per dimension is width logits \[K\], height logits \[K\], inner
+//! slopes \[K − 1\], λ logits \[K\].
+//!
+//! Packed weights per dimension: (x, y, root slope) of each knot \[K + 1, 3\], then λ \[K\]; x and
+//! y increase, root slopes are √slope and positive, 0 < λ < 1 is where in its bin the pieces meet:
+//! λ = 0.025 + 0.95 σ(logit). How θ becomes knots, and what network gives it: [the
+//! knots](super::knots).
+//!
+//! # Inverse
+//!
+//! The bin is found by y, the piece by where they meet, u = λ r₀/m:
+//!
+//! ```text
+//! u = (z − y₀)/h; v = u on the left, 1 − u on the right
+//! t = v δ l/(l r² − v (r m − δ))
+//! x = x₀ + ξ w, ξ = t on the left, 1 − t on the right
+//! ladj of the inverse = −Σ ln dz/dx, at this ξ
+//! ```
+//!
+//! # Gradient
+//!
+//! v and ladj = 2 ln(l r/N) through t, l, r, m and δ, with P = l r² t/δ, so that v = P/N; ± is + on
+//! the left and − on the right:
+//!
+//! ```text
+//! dv = ±dz h, dP = dv/N, dN = −(dv v + 2 dladj)/N
+//! dt = dP l r²/δ + dN (r m/δ − 1)
+//! dl = dP r² t/δ + dN + 2 dladj/l
+//! dr = 2 dP l r t/δ + dN m t/δ + 2 dladj/r
+//! dm = dN r t/δ
+//! dδ = −(dP P + dN r m t/δ)/δ
+//! ```
+//!
+//! Then the side is undone:
+//!
+//! ```text
+//! dξ = ±dt, dλ = ±dl + dm (r₀ − r₁)
+//! dr₀ = dm λ, dr₁ = dm (1 − λ); the piece's own end gets dr too
+//! dh = ±dz v + dδ/w, dw = −(dδ δ + dξ ξ)/w
+//! dx = dξ/w
+//! to the knots: dx₀ = −dx − dw, dx₁ = dw, dy₀ = −dh, dy₁ = dh; the piece's own end gets dz too
+//! ```
+//!
+//! To θ: dslope = dr/(2 r) for each root slope, and d(logit of λ) = dλ 0.95 σ (1 − σ) at the logit.
+//!
+//! # Source
+//!
+//! Dolatabadi, Erfani and Leckie 2020, "Invertible generative modeling using linear rational
+//! splines", arXiv:2001.05168, algorithm 1.
 
 use super::knots::{self, Bin, MAX_BINS, SLOPE, Tails};
 use super::spline::{Form, MIN_LAMBDA, Piece, Spline};

@@ -1,18 +1,71 @@
 //! Monotonic rational-quadratic spline, one per dimension.
 //!
-//! Durkan, Bekasov, Murray and Papamakarios 2019, arXiv:1906.04032, eqs. 4–8, whose letters are
-//! used below. Weights per dimension: (x, y, slope) of each knot \[K + 1, 3\]; x and y
-//! increase, slopes are positive. θ per dimension: width logits \[K\], height logits \[K\], inner slopes \[K − 1\];
-//! D·(3K − 1) parameters. Outside the knots the [`Tails`].
+//! Between its knots each axis follows the quotient of two quadratics, which rises everywhere and
+//! meets the given value and slope at every knot; outside the knots it has [`Tails`]. It bends one
+//! axis at a time, so that a stack needs rotations between its splines.
 //!
-//! Inside a bin of width w, height h, δ = h/w, with ξ = (x − x₀)/w and η = 1 − ξ:
-//! p = d₀ η + δ ξ, q = δ η + d₁ ξ,
-//! α = ξ p, β = ξ p + η q, γ = η p + ξ q,
-//! z = y₀ + h α/β, dz/dx = δ²γ/β².
+//! # Formula
+//!
+//! In the bin of x, between the knots (x₀, y₀) and (x₁, y₁) with the slopes d₀ and d₁:
+//!
+//! ```text
+//! w = x₁ − x₀, h = y₁ − y₀, δ = h/w, ξ = (x − x₀)/w, η = 1 − ξ
+//! p = d₀ η + δ ξ, q = δ η + d₁ ξ
+//! α = ξ p, β = ξ p + η q, γ = η p + ξ q
+//! z = y₀ + h α/β
+//! dz/dx = δ² γ/β²
+//! ladj = Σ ln dz/dx, over the dimensions
+//! ```
+//!
 //! These are the paper's α, β and γ, written so that every term is positive and nothing cancels.
 //!
-//! Gradient, from dz and dladj, by the chain rule through ξ, δ, d₀, d₁ and h; each line of
-//! [`RationalQuadratic::backward`] is one partial derivative.
+//! # Parameters
+//!
+//! `D (3 K − 1)` free parameters: θ per dimension is width logits \[K\], height logits \[K\], inner
+//! slopes \[K − 1\].
+//!
+//! Packed weights per dimension: (x, y, slope) of each knot \[K + 1, 3\]; x and y increase, slopes
+//! are positive. How θ becomes knots, and what network gives it: [the knots](super::knots).
+//!
+//! # Inverse
+//!
+//! The bin is found by y; in it z is the root of a quadratic, eqs. 6–8 divided by h:
+//!
+//! ```text
+//! v = (z − y₀)/h, S = d₀ + d₁ − 2 δ
+//! b = d₀ − v S, a = δ − b: a ξ² + b ξ − δ v = 0
+//! root = √(b² + 4 a δ v)
+//! ξ = 2 δ v/(b + root) where b ≥ 0, (root − b)/(2 a) elsewhere
+//! x = x₀ + ξ w
+//! ladj of the inverse = −Σ ln dz/dx, at this ξ
+//! ```
+//!
+//! Of the two ways to write the root each is taken where nothing cancels: a > 0 wherever b < 0.
+//!
+//! # Gradient
+//!
+//! From dz and dladj by the chain rule through ξ, δ, d₀, d₁ and h, with S as above, φ = ξ η and
+//! ladj = 2 ln δ + ln γ − 2 ln β; each line of [`RationalQuadratic::backward`] is one partial
+//! derivative:
+//!
+//! ```text
+//! g = dz h/β²
+//! dξ = dz w (δ/β)² γ + 2 dladj ((d₁ ξ + δ (1 − 2 ξ) − d₀ η)/γ − S (1 − 2 ξ)/β)
+//! dδ = g (ξ² β − α (1 − 2 φ)) + 2 dladj (1/δ + φ/γ − (1 − 2 φ)/β)
+//! dd₀ = g φ (β − α) + dladj (η²/γ − 2 φ/β)
+//! dd₁ = −g φ α + dladj (ξ²/γ − 2 φ/β)
+//! dh = dz α/β + dδ/w
+//! dw = −(dδ δ + dξ ξ)/w
+//! dx = dξ/w
+//! to the knots: dx₀ = −dx − dw, dx₁ = dw, dy₀ = dz − dh, dy₁ = dh
+//! ```
+//!
+//! Only the six numbers of the bin that x lies in get a gradient.
+//!
+//! # Source
+//!
+//! Durkan, Bekasov, Murray and Papamakarios 2019, "Neural spline flows", arXiv:1906.04032, eqs.
+//! 4–8, whose letters are used here.
 
 use super::knots::{self, Bin, MAX_BINS, SLOPE, Tails};
 use super::spline::{Form, Piece, Spline};

@@ -1,19 +1,30 @@
 //! `fluxlet cost`.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
+use fluxlet::Base;
+use fluxlet::bijection::{Layer, Shape};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use crate::device::{Bench, Board};
+use crate::explain::measured::Measured;
+use crate::explain::shape;
+use crate::output;
+use crate::stack::Stack;
 use crate::train::FlowConfig;
 
 /// Measure flash, stack and instructions of a model on emulated microcontrollers.
 ///
 /// Without MODEL, the reference stack is measured: D = 16, L = 4, M = 4, K = 12 with random weights.
 /// Instructions are counted one by one in QEMU over 100 rows; the stack is painted and scanned.
+///
+/// `--layers` measures each layer alone instead: what a stack of one layer takes beyond a stack of
+/// none. That is the table that `fluxlet explain` shows.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
     /// Packed model [default: the reference stack]
@@ -21,6 +32,12 @@ pub(super) struct Args {
     /// Microcontroller [default: all]
     #[arg(long, value_enum)]
     target: Vec<Board>,
+    /// Measure every layer alone, as JSON
+    #[arg(long, conflicts_with_all = ["model", "target"])]
+    layers: bool,
+    /// File for the table of --layers [default: standard output]
+    #[arg(short, long, value_name = "FILE", requires = "layers")]
+    out: Option<PathBuf>,
     /// Print as JSON
     #[arg(long)]
     json: bool,
@@ -37,6 +54,9 @@ struct Row {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    if args.layers {
+        return layers(args.out.as_deref());
+    }
     let folder = tempfile::tempdir()?;
     let reference = folder.path().join("reference.flx");
     let path: &Path = match &args.model {
@@ -90,11 +110,53 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// A rotation stack of four layers with random weights and a standard normal base.
+/// Measures each layer at the shape at which it is explained.
+fn layers(out: Option<&Path>) -> anyhow::Result<ExitCode> {
+    let bench = Bench::set_up()?;
+    let none = instructions(&bench, Vec::new())?;
+    let mut table = Vec::new();
+    for &layer in Layer::ALL {
+        let shape = shape::example(layer, shape::DIM, None)
+            .with_context(|| format!("find a shape of {}", layer.name()))?;
+        let one = instructions(&bench, vec![(layer, shape)])?;
+        let [m4f, m0] = [0, 1].map(|board| one[board].saturating_sub(none[board]));
+        let (dim, arg) = (shape.dim, shape.arg);
+        table.push(Measured { layer: layer.name().into(), dim, arg, m4f, m0 });
+    }
+    let mut text = serde_json::to_string_pretty(&table)?;
+    text.push('\n');
+    match out {
+        Some(path) => output::write_atomically(path, |file| file.write_all(text.as_bytes()))?,
+        None => anstream::print!("{text}"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Mean instructions of a score by these layers, on each board.
+fn instructions(bench: &Bench, layers: Vec<(Layer, Shape)>) -> anyhow::Result<[u64; 2]> {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("layers.flx");
+    let bytes = random_model(&Stack { dim: shape::DIM, layers, base: Base::Normal });
+    std::fs::write(&path, &bytes)?;
+    let inputs = super::verify::random_inputs(&super::model(&bytes), 100);
+    let mut means = [0; 2];
+    for (mean, board) in means.iter_mut().zip(Board::ALL) {
+        let counts = bench.build(board, &path)?.score(&inputs, true)?.instructions;
+        anyhow::ensure!(!counts.is_empty(), "count instructions on {}: none were", board.name());
+        *mean = counts.iter().sum::<u64>() / counts.len() as u64;
+    }
+    Ok(means)
+}
+
+/// A rotation stack of four layers and a standard normal base.
 fn reference_model() -> Vec<u8> {
     let config =
         FlowConfig { layers: 4, reflections: 4, bins: 12, components: 1, ..FlowConfig::default() };
-    let stack = config.stack(16);
+    random_model(&config.stack(16))
+}
+
+/// A stack with random weights.
+fn random_model(stack: &Stack) -> Vec<u8> {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let theta: Vec<f64> = (0..stack.theta_len()).map(|_| rng.random_range(-0.5..0.5)).collect();
     let mut w = vec![0.0; stack.weight_len()];

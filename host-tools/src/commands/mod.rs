@@ -5,6 +5,7 @@
 mod cost;
 mod demo;
 mod eval;
+mod explain;
 mod inspect;
 mod sample;
 mod score;
@@ -48,6 +49,8 @@ enum Command {
     Verify(verify::Args),
     /// Measure flash, stack and instructions of a model on emulated microcontrollers
     Cost(cost::Args),
+    /// Explain a layer, or how training works
+    Explain(explain::Args),
     /// Train, pack, score and verify on a real recording of a ceiling fan
     Demo(demo::Args),
 }
@@ -66,6 +69,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Cost(args) => cost::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Demo(args) => demo::run(&args),
     }
 }

@@ -12,7 +12,7 @@ const EPSILON: f64 = 1e-8;
 /// It moves each parameter in a unit of its own: a shift in data units and the logarithm of a scale
 /// then take steps that mean as much, whatever the unit of the data.
 #[derive(Clone, Debug)]
-pub(super) struct Adam {
+pub(crate) struct Adam {
     units: Vec<f64>,
     mean: Vec<f64>,
     square: Vec<f64>,
@@ -21,13 +21,13 @@ pub(super) struct Adam {
 
 impl Adam {
     /// For parameters of these units.
-    pub(super) fn new(units: Vec<f64>) -> Self {
+    pub(crate) fn new(units: Vec<f64>) -> Self {
         let zeros = vec![0.0; units.len()];
         Self { units, mean: zeros.clone(), square: zeros, step: 0 }
     }
 
     /// Moves θ against its gradient, whose length (in the units) is clipped to `clip`.
-    pub(super) fn step(
+    pub(crate) fn step(
         &mut self,
         theta: &mut [f64],
         dtheta: &[f64],

@@ -11,6 +11,7 @@ mod init;
 mod mixture;
 mod run;
 
+pub(crate) use adam::Adam;
 pub use checkpoint::checkpoint;
 pub use config::{Config, DataConfig, FlowConfig, Outside, Rotation, Spline, Start, TrainConfig};
 pub use run::{Error, Outcome, Report, run};
@@ -21,7 +22,6 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::backend::Backend;
 use crate::stack::Stack;
-use adam::Adam;
 
 /// One pass over the training rows.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
