@@ -314,6 +314,7 @@ fn layer([code, option, low, high]: [u8; 4], x: &mut [f32], w: &[f32], ladj: &mu
         10 => {
             haar(x, option == 1);
             0
+        }
         0x0b..=0x0e => {
             let len = usize::from(code >= 0x0d);
             *ladj += element_wise(code, if len == 1 { w[0] } else { 0.0 }, x);
