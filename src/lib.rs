@@ -30,7 +30,7 @@
 //! # let mut bytes = [0; 20 + 8 + 20];
 //! # use fluxlet::{Base, model::Parts, bijection::{Layer, Shape}};
 //! # let shape = Shape::new(2, 0, 0);
-//! # Parts { dim: 2, layers: &[(Layer::Affine, shape)], base: Base::Normal,
+//! # Parts { dim: 2, context: 0, layers: &[(Layer::Affine, shape)], base: Base::Normal,
 //! #         weights: &[1.0, -1.0, 1.0, 1.0, 0.0], sections: &[] }.write(&mut bytes);
 //! let flow = fluxlet::Flow::<2>::new(&bytes)?;
 //! let reading = flow.read(&[1.0, -1.0]);

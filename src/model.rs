@@ -187,9 +187,6 @@ pub struct LayerWeights<'m> {
     pub layer: Layer,
     /// Its shape.
     pub shape: Shape,
-    /// Whether it runs backwards: what is `inverse` of the layer is forward in the model. So run the
-    /// layers of a flow that was trained in the direction of sampling.
-    pub inverted: bool,
     /// Its weights, [`Layer::weight_len`] numbers.
     pub weights: Packed<'m>,
 }
@@ -199,13 +196,13 @@ impl LayerWeights<'_> {
     #[inline(always)]
     pub(crate) fn forward(&self, x: &mut [f32], scratch: &mut [f32]) -> f32 {
         let x = &mut x[..self.shape.dim + self.shape.context];
-        self.layer.score(self.shape, self.weights, x, scratch, self.inverted)
+        self.layer.score(self.shape, self.weights, x, scratch, self.shape.inverted)
     }
 
     /// Latent towards data.
     pub(crate) fn inverse(&self, z: &mut [f32], scratch: &mut [f32]) -> f32 {
         let z = &mut z[..self.shape.dim + self.shape.context];
-        self.layer.score(self.shape, self.weights, z, scratch, !self.inverted)
+        self.layer.score(self.shape, self.weights, z, scratch, !self.shape.inverted)
     }
 }
 
@@ -261,7 +258,6 @@ struct Record {
     code: u8,
     layer: Option<Layer>,
     shape: Shape,
-    inverted: bool,
 }
 
 impl Record {
@@ -270,9 +266,9 @@ impl Record {
         let ([code, option, low, high], rest) = words.split_first()?;
         *words = rest;
         let layer = Layer::from_code(*code);
-        let inverted = option & option::INVERTED != 0;
-        let option = option & !option::INVERTED;
-        let mut shape = Shape::new(dim, usize::from(u16::from_le_bytes([*low, *high])), option);
+        let arg = usize::from(u16::from_le_bytes([*low, *high]));
+        let mut shape = Shape::new(dim, arg, option & !option::INVERTED);
+        shape.inverted = option & option::INVERTED != 0;
         if layer.is_some_and(Layer::is_conditioned) {
             let (network, rest) = words.split_first_chunk()?;
             *words = rest;
@@ -286,7 +282,7 @@ impl Record {
             shape.network = Network { hidden, activation };
             shape.context = if shape.has(option::CONTEXT) { context } else { 0 };
         }
-        Some(Self { code: *code, layer, shape, inverted })
+        Some(Self { code: *code, layer, shape })
     }
 }
 
@@ -465,13 +461,13 @@ impl<'m> Model<'m> {
         (0..self.layers).map(move |_| {
             let record = Record::read(&mut words, dim, context);
             // Every record was checked; the fallbacks only keep a panic out of a device's image.
-            let (layer, shape, inverted) = record
-                .and_then(|record| Some((record.layer?, record.shape, record.inverted)))
-                .unwrap_or((Layer::Affine, Shape::new(dim, 0, 0), false));
+            let (layer, shape) = record
+                .and_then(|record| Some((record.layer?, record.shape)))
+                .unwrap_or((Layer::Affine, Shape::new(dim, 0, 0)));
             let len = layer.weight_len(shape);
             let weights = Weights::<f32>::part(weights, start, len);
             start += len;
-            LayerWeights { layer, shape, inverted, weights }
+            LayerWeights { layer, shape, weights }
         })
     }
 
@@ -508,8 +504,8 @@ pub struct Parts<'p> {
     pub dim: usize,
     /// C; every shape's `context` is C or 0.
     pub context: usize,
-    /// Layers from data to latent, and which of them run backwards; every shape's `dim` is D.
-    pub layers: &'p [(Layer, Shape, bool)],
+    /// Layers from data to latent; every shape's `dim` is D.
+    pub layers: &'p [(Layer, Shape)],
     /// Density of the latent.
     pub base: Base,
     /// Weights of the layers in order, then of the base.
@@ -522,7 +518,7 @@ impl Parts<'_> {
     /// Bytes that the model takes.
     pub fn byte_len(&self) -> usize {
         let sections: usize = self.sections.iter().map(|(_, p)| field::SECTION + p.len()).sum();
-        let words = |(layer, ..): &(Layer, Shape, bool)| match layer.is_conditioned() {
+        let words = |(layer, _): &(Layer, Shape)| match layer.is_conditioned() {
             true => field::NETWORK_WORDS,
             false => 1,
         };
@@ -551,9 +547,9 @@ impl Parts<'_> {
             out[at..at + bytes.len()].copy_from_slice(bytes);
             at += bytes.len();
         };
-        for (layer, shape, inverted) in self.layers {
+        for (layer, shape) in self.layers {
             let [low, high] = count(shape.arg);
-            let inverted = if *inverted { option::INVERTED } else { 0 };
+            let inverted = if shape.inverted { option::INVERTED } else { 0 };
             put(&[*layer as u8, shape.option | inverted, low, high]);
             if layer.is_conditioned() {
                 let [low, high] = count(shape.split);

@@ -218,7 +218,7 @@ fn draw(
     let theta: Vec<f32> = w.iter().map(|_| random.normal() as f32).collect();
     base.constrain(dim, &theta, &mut w);
     weights.extend(w);
-    let parts = Parts { dim, layers, base, weights: &weights, sections };
+    let parts = Parts { dim, context: 0, layers, base, weights: &weights, sections };
     let mut bytes = vec![0; parts.byte_len()];
     parts.write(&mut bytes);
     bytes

@@ -12,6 +12,8 @@ use fluxlet::model::Parts;
 pub struct Stack {
     /// D.
     pub dim: usize,
+    /// C, numbers of context behind the D of each row.
+    pub context: usize,
     /// The layers; every shape's `dim` is D.
     pub layers: Vec<(Layer, Shape)>,
     /// Density of the latent.
@@ -32,6 +34,11 @@ pub struct Span {
 }
 
 impl Stack {
+    /// D + C: numbers of one row.
+    pub fn row_len(&self) -> usize {
+        self.dim + self.context
+    }
+
     /// Layers with the places of their numbers.
     pub fn spans(&self) -> impl Iterator<Item = Span> {
         let (mut theta, mut weights) = (0, 0);
@@ -89,8 +96,9 @@ impl Stack {
 
     /// The packed model of these weights.
     pub fn pack(&self, weights: &[f32], sections: &[([u8; 4], &[u8])]) -> Vec<u8> {
-        let parts =
-            Parts { dim: self.dim, layers: &self.layers, base: self.base, weights, sections };
+        let Self { dim, context, layers, base } = self;
+        let (dim, context, base) = (*dim, *context, *base);
+        let parts = Parts { dim, context, layers, base, weights, sections };
         let mut bytes = vec![0; parts.byte_len()];
         parts.write(&mut bytes);
         bytes

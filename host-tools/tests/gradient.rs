@@ -69,7 +69,7 @@ fn lanes_agree_on_the_linear_layers() {
         (Layer::MatrixExponential, shape(8, 0)),
         (Layer::LowerCholesky, shape(0, 0)),
     ];
-    let stack = Stack { dim: 6, layers, base: Base::Normal };
+    let stack = Stack { dim: 6, context: 0, layers, base: Base::Normal };
     let w = weights(&stack, &mut rng);
     compare(&stack, &w, &mut rng);
 }

@@ -93,6 +93,10 @@ pub struct Shape {
     pub transformer: Layer,
     /// The network of a conditioned layer; [`Network::NONE`] elsewhere.
     pub network: Network,
+    /// Whether a model runs the layer backwards, its [`Bijection::inverse`] towards the latent. So
+    /// run the layers of a flow that was trained in the direction of sampling. The layer's own
+    /// functions do not look at it.
+    pub inverted: bool,
 }
 
 impl Shape {
@@ -106,6 +110,7 @@ impl Shape {
             split: 0,
             transformer: Layer::Affine,
             network: Network::NONE,
+            inverted: false,
         }
     }
 

@@ -21,7 +21,7 @@ pub struct Cpu;
 impl Backend for Cpu {
     fn nll_and_grad(&self, stack: &Stack, w: &[f32], rows: &[f32], dw: &mut [f64]) -> f64 {
         let chunks: Vec<(f64, Vec<f32>)> = rows
-            .par_chunks(CHUNK * stack.dim)
+            .par_chunks(CHUNK * stack.row_len())
             .map(|rows| {
                 let mut dw = vec![0.0; w.len()];
                 (run_chunk(stack, w, rows, Some(&mut dw)), dw)
@@ -37,7 +37,7 @@ impl Backend for Cpu {
 
     fn nll(&self, stack: &Stack, w: &[f32], rows: &[f32]) -> f64 {
         let chunks: Vec<f64> = rows
-            .par_chunks(CHUNK * stack.dim)
+            .par_chunks(CHUNK * stack.row_len())
             .map(|rows| run_chunk(stack, w, rows, None))
             .collect();
         chunks.iter().sum()
@@ -51,7 +51,7 @@ fn run_chunk(stack: &Stack, w: &[f32], rows: &[f32], dw: Option<&mut [f32]>) -> 
 
 #[inline(always)]
 fn chunk<S: Simd>(simd: S, stack: &Stack, w: &[f32], rows: &[f32], dw: Option<&mut [f32]>) -> f64 {
-    let dim = stack.dim;
+    let (dim, row_len) = (stack.dim, stack.row_len());
     let spans: Vec<Span> = stack.spans().collect();
     let (_, base_weights) = stack.base_spans();
     let scratch_of =
@@ -60,23 +60,25 @@ fn chunk<S: Simd>(simd: S, stack: &Stack, w: &[f32], rows: &[f32], dw: Option<&m
     let scratch_len = scratch_len.max(stack.base.backward_scratch_len(dim));
     let zero = Lanes::splat(simd, 0.0);
     let mut scratch = vec![zero; scratch_len];
-    // The D numbers of each row before every layer, and behind the last.
-    let mut tape = vec![zero; (spans.len() + 1) * dim];
+    // The D numbers of each row before every layer, and behind the last; each with the context
+    // behind it.
+    let mut tape = vec![zero; (spans.len() + 1) * row_len];
     let mut lane_dw = vec![zero; if dw.is_some() { w.len() } else { 0 }];
     let mut nll = 0.0;
 
-    for rows in rows.chunks(LANES * dim) {
-        let count = rows.len() / dim;
-        load(rows, &mut tape[..dim]);
+    for rows in rows.chunks(LANES * row_len) {
+        let count = rows.len() / row_len;
+        load(rows, &mut tape[..row_len]);
         let mut ladj = zero;
         for (l, span) in spans.iter().enumerate() {
-            let (before, after) = tape[l * dim..].split_at_mut(dim);
-            let after = &mut after[..dim];
+            let (before, after) = tape[l * row_len..].split_at_mut(row_len);
+            let after = &mut after[..row_len];
             after.copy_from_slice(before);
             let w = Shared(&w[span.weights.clone()]);
-            ladj = ladj + span.layer.forward(span.shape, w, after, &mut scratch);
+            let x = &mut after[..dim + span.shape.context];
+            ladj = ladj + span.layer.forward(span.shape, w, x, &mut scratch);
         }
-        let z = &mut tape[spans.len() * dim..];
+        let z = &mut tape[spans.len() * row_len..][..dim];
         let w_base = Shared(&w[base_weights.clone()]);
         let log_prob = (ladj + stack.base.log_prob(w_base, z, &mut scratch)).0.to_array();
         // Lanes behind the last row repeat it and count nothing.
@@ -89,10 +91,11 @@ fn chunk<S: Simd>(simd: S, stack: &Stack, w: &[f32], rows: &[f32], dw: Option<&m
         let share = Lanes(share);
         stack.base.backward(w_base, z, share, &mut lane_dw[base_weights.clone()], &mut scratch);
         for (l, span) in spans.iter().enumerate().rev() {
-            let (x, dz) = tape[l * dim..].split_at_mut(dim);
+            let (x, dz) = tape[l * row_len..].split_at_mut(row_len);
             let (w, dw) = (Shared(&w[span.weights.clone()]), &mut lane_dw[span.weights.clone()]);
-            span.layer.backward(span.shape, w, x, &mut dz[..dim], share, dw, &mut scratch);
-            x.copy_from_slice(&dz[..dim]);
+            let (x, dz) = (&mut x[..dim + span.shape.context], &mut dz[..dim + span.shape.context]);
+            span.layer.backward(span.shape, w, x, dz, share, dw, &mut scratch);
+            x[..dim].copy_from_slice(&dz[..dim]);
         }
     }
     if let Some(dw) = dw {
@@ -103,7 +106,7 @@ fn chunk<S: Simd>(simd: S, stack: &Stack, w: &[f32], rows: &[f32], dw: Option<&m
     nll
 }
 
-/// Rows \[≤ 16, D\] into D vectors of one lane a row; the last row fills the lanes that are left.
+/// Rows \[≤ 16, D + C\] into D + C vectors of one lane a row; the last row fills the lanes that are left.
 #[inline(always)]
 fn load<S: Simd>(rows: &[f32], x: &mut [Lanes<S>]) {
     let dim = x.len();

@@ -213,6 +213,10 @@ impl<S: Simd> Real for Lanes<S> {
         }
     }
     #[inline(always)]
+    fn add_product(self, a: Self, b: Self) -> Self {
+        Self(a.0.mul_add(b.0, self.0))
+    }
+    #[inline(always)]
     fn max(self, other: Self) -> Self {
         Self(self.0.max(other.0))
     }

@@ -136,7 +136,7 @@ fn layers(out: Option<&Path>) -> anyhow::Result<ExitCode> {
 fn instructions(bench: &Bench, layers: Vec<(Layer, Shape)>) -> anyhow::Result<[u64; 2]> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("layers.flx");
-    let bytes = random_model(&Stack { dim: shape::DIM, layers, base: Base::Normal });
+    let bytes = random_model(&Stack { dim: shape::DIM, context: 0, layers, base: Base::Normal });
     std::fs::write(&path, &bytes)?;
     let inputs = super::verify::random_inputs(&super::model(&bytes), 100);
     let mut means = [0; 2];

@@ -116,7 +116,7 @@ fn stack() -> Stack {
         (Layer::Householder, shape(1)),
         (Layer::RationalQuadratic, shape(K)),
     ];
-    Stack { dim: D, layers, base: Base::Normal }
+    Stack { dim: D, context: 0, layers, base: Base::Normal }
 }
 
 fn weights(stack: &Stack, theta: &[f64]) -> Vec<f64> {

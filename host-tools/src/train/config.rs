@@ -150,7 +150,7 @@ impl FlowConfig {
             0 | 1 => Base::Normal,
             components => Base::Mixture(components),
         };
-        Stack { dim, layers, base }
+        Stack { dim, context: 0, layers, base }
     }
 }
 

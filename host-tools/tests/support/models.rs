@@ -37,7 +37,7 @@ pub(crate) fn every_layer(dim: usize) -> Stack {
     for layer in Layer::ALL {
         assert!(layers.iter().any(|(own, _)| own == layer), "{} is missing", layer.name());
     }
-    Stack { dim, layers, base: Base::Mixture(3) }
+    Stack { dim, context: 0, layers, base: Base::Mixture(3) }
 }
 
 /// Weights of a stack with θ drawn from ±`spread`; permutations turn the order round, and the
