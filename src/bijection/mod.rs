@@ -176,6 +176,14 @@ pub trait Bijection {
     fn unconstrain<R: Real>(shape: Shape, w: &[R], theta: &mut [R]);
 }
 
+/// Something to be done with the type of a layer that is known as a [`Layer`] only.
+pub trait Visitor {
+    /// What comes of it.
+    type Output;
+    /// Does it with the layer `B`.
+    fn visit<B: Bijection>(self) -> Self::Output;
+}
+
 /// The table: code in a model file, and the layer of that code. A code is never given away twice.
 macro_rules! layers {
     ($($code:literal => $name:ident in $file:ident,)*) => {
@@ -221,6 +229,11 @@ macro_rules! layers {
             /// Whether a network gives its parameters.
             pub fn is_conditioned(self) -> bool {
                 match self { $(Self::$name => $name::CONDITIONED,)* }
+            }
+
+            /// Does something with the layer's type.
+            pub fn visit<V: Visitor>(self, visitor: V) -> V::Output {
+                match self { $(Self::$name => visitor.visit::<$name>(),)* }
             }
 
             /// See [`Bijection::exists`].

@@ -5,6 +5,7 @@
 //! the D numbers of a row are kept; the inside of a layer is computed again on the way back.
 
 use fearless_simd::{Level, Simd, dispatch, f32x16, prelude::*};
+use fluxlet::bijection::{Bijection, Shape, Visitor};
 use fluxlet::weights::Shared;
 use rayon::prelude::*;
 
@@ -74,9 +75,13 @@ fn chunk<S: Simd>(simd: S, stack: &Stack, w: &[f32], rows: &[f32], dw: Option<&m
             let (before, after) = tape[l * row_len..].split_at_mut(row_len);
             let after = &mut after[..row_len];
             after.copy_from_slice(before);
-            let w = Shared(&w[span.weights.clone()]);
-            let x = &mut after[..dim + span.shape.context];
-            ladj = ladj + span.layer.forward(span.shape, w, x, &mut scratch);
+            let forward = Forward {
+                shape: span.shape,
+                w: Shared(&w[span.weights.clone()]),
+                x: &mut after[..dim + span.shape.context],
+                scratch: &mut scratch,
+            };
+            ladj = ladj + span.layer.visit(forward);
         }
         let z = &mut tape[spans.len() * row_len..][..dim];
         let w_base = Shared(&w[base_weights.clone()]);
@@ -92,9 +97,16 @@ fn chunk<S: Simd>(simd: S, stack: &Stack, w: &[f32], rows: &[f32], dw: Option<&m
         stack.base.backward(w_base, z, share, &mut lane_dw[base_weights.clone()], &mut scratch);
         for (l, span) in spans.iter().enumerate().rev() {
             let (x, dz) = tape[l * row_len..].split_at_mut(row_len);
-            let (w, dw) = (Shared(&w[span.weights.clone()]), &mut lane_dw[span.weights.clone()]);
-            let (x, dz) = (&mut x[..dim + span.shape.context], &mut dz[..dim + span.shape.context]);
-            span.layer.backward(span.shape, w, x, dz, share, dw, &mut scratch);
+            let seen = dim + span.shape.context;
+            span.layer.visit(Backward {
+                shape: span.shape,
+                w: Shared(&w[span.weights.clone()]),
+                x: &mut x[..seen],
+                dz: &mut dz[..seen],
+                dladj: share,
+                dw: &mut lane_dw[span.weights.clone()],
+                scratch: &mut scratch,
+            });
             x[..dim].copy_from_slice(&dz[..dim]);
         }
     }
@@ -104,6 +116,52 @@ fn chunk<S: Simd>(simd: S, stack: &Stack, w: &[f32], rows: &[f32], dw: Option<&m
         }
     }
     nll
+}
+
+/// A layer's forward pass as a function of its own: compiled together, all layers would take minutes.
+struct Forward<'a, S: Simd> {
+    shape: Shape,
+    w: Shared<'a>,
+    x: &'a mut [Lanes<S>],
+    scratch: &'a mut [Lanes<S>],
+}
+
+impl<S: Simd> Visitor for Forward<'_, S> {
+    type Output = Lanes<S>;
+
+    #[inline(never)]
+    fn visit<B: Bijection>(self) -> Lanes<S> {
+        let simd = self.x[0].0.simd;
+        simd.vectorize(
+            #[inline(always)]
+            || B::forward(self.shape, self.w, self.x, self.scratch),
+        )
+    }
+}
+
+/// Likewise backward.
+struct Backward<'a, S: Simd> {
+    shape: Shape,
+    w: Shared<'a>,
+    x: &'a mut [Lanes<S>],
+    dz: &'a mut [Lanes<S>],
+    dladj: Lanes<S>,
+    dw: &'a mut [Lanes<S>],
+    scratch: &'a mut [Lanes<S>],
+}
+
+impl<S: Simd> Visitor for Backward<'_, S> {
+    type Output = ();
+
+    #[inline(never)]
+    fn visit<B: Bijection>(self) {
+        let Self { shape, w, x, dz, dladj, dw, scratch } = self;
+        let simd = dladj.0.simd;
+        simd.vectorize(
+            #[inline(always)]
+            || B::backward(shape, w, x, dz, dladj, dw, scratch),
+        );
+    }
 }
 
 /// Rows \[≤ 16, D + C\] into D + C vectors of one lane a row; the last row fills the lanes that are left.

@@ -5,10 +5,6 @@ use fluxlet::conditioner::{Activation, Network};
 
 /// D where nothing else is asked for.
 pub const DIM: usize = 8;
-/// Bins of a spline where nothing else is asked for.
-const BINS: usize = 8;
-/// Reflections, terms, ... where nothing else is asked for.
-const COUNT: usize = 4;
 /// Context of a layer that reads one.
 const CONTEXT: usize = 2;
 
@@ -18,10 +14,19 @@ pub fn example(layer: Layer, dim: usize, arg: Option<usize>) -> Option<Shape> {
     candidates(layer, dim, arg).find(|shape| dim > 0 && layer.exists(*shape))
 }
 
+/// The argument where nothing else is asked for.
+fn usual(layer: Layer) -> usize {
+    match layer.file() {
+        // Bins, and terms of a series.
+        "rational_quadratic" | "rational_linear" | "matrix_exponential" => 8,
+        // Reflections, units, ...
+        _ => 4,
+    }
+}
+
 /// Shapes in the order in which they are worth a try.
 fn candidates(layer: Layer, dim: usize, arg: Option<usize>) -> impl Iterator<Item = Shape> {
-    let usual = [0, if layer.file().starts_with("rational") { BINS } else { COUNT }];
-    let any = usual.into_iter().chain(1..=64);
+    let any = [0, usual(layer)].into_iter().chain(1..=64);
     let args: Vec<usize> = arg.map_or_else(|| any.collect(), |arg| vec![arg]);
     args.into_iter().flat_map(move |arg| {
         (0..8).flat_map(move |option| {
@@ -46,10 +51,10 @@ fn conditioned(shape: Shape) -> Vec<Shape> {
     shapes
 }
 
-/// The shape in the letters of the documentation, `D = 8, K = 8` for instance. `formula` says which
-/// letter the argument has.
+/// The shape in the letters of the documentation. `formula` says which letter the argument has: N
+/// where it counts no parameters.
 pub fn letters(shape: Shape, formula: &str) -> Vec<(char, usize)> {
-    let argument = if formula.contains('M') { 'M' } else { 'K' };
+    let argument = ['K', 'M'].into_iter().find(|letter| formula.contains(*letter)).unwrap_or('N');
     let all = [
         ('D', shape.dim),
         (argument, shape.arg),
