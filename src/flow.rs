@@ -109,15 +109,13 @@ fn log_prob_in(model: &Model, input: &[f32], x: &mut [f32], scratch: &mut [f32])
     if !input.iter().all(|x| x.is_finite()) {
         return LOG_PROB_MIN;
     }
+    let (data, context) = x.split_at_mut(model.dim());
+    let (reading, given) = input.split_at(input.len() - context.len());
     match model.front_end() {
-        Some(front_end) => {
-            let (x, context) = x.split_at_mut(model.dim());
-            let (window, given) = input.split_at(input.len() - context.len());
-            front_end.extract(window, x, scratch);
-            context.copy_from_slice(given);
-        }
-        None => x.copy_from_slice(input),
+        Some(front_end) => front_end.extract(reading, data, scratch),
+        None => data.copy_from_slice(reading),
     }
+    model.read_context(given, context);
     let ladj = forward(model, x, scratch);
     let (base, weights) = model.base();
     let log_prob = base.log_prob(weights, &mut x[..model.dim()], scratch) + ladj;
@@ -144,7 +142,7 @@ fn judge(model: &Model, input: &[f32], log_prob: f32) -> Reading {
 }
 
 /// A sample of the density: `noise` \[D + C\] holds independent standard normals on entry, x on
-/// return, and the context behind them.
+/// return, and behind them the context as the layers see it ([`Model::read_context`]).
 /// `choice` in [0, 1) picks the component of a mixture base. Shapes as in [`forward`].
 ///
 /// For a model with a front end x are features, not a window.

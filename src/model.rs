@@ -55,6 +55,8 @@ pub mod tag {
     pub const FEATURES: [u8; 4] = *b"FEAT";
     /// Calibration table, see [`crate::detector`].
     pub const CALIBRATION: [u8; 4] = *b"CALI";
+    /// Shift and scale of each context variable: what the layers see is (given − shift) scale.
+    pub const CONTEXT: [u8; 4] = *b"CNTX";
     /// Names of the inputs, UTF-8, one a line.
     pub const NAMES: [u8; 4] = *b"NAME";
     /// Where the model comes from, UTF-8 text.
@@ -219,6 +221,7 @@ pub struct Model<'m> {
     base_weights: Packed<'m>,
     scratch_len: usize,
     front_end: Option<FrontEnd<'m>>,
+    context_scale: Option<Packed<'m>>,
     calibration: Option<Calibration<'m>>,
     names: Option<&'m str>,
     provenance: Option<&'m str>,
@@ -347,6 +350,7 @@ impl<'m> Model<'m> {
             base_weights: Packed::new(&[]),
             scratch_len: 0,
             front_end: None,
+            context_scale: None,
             calibration: None,
             names: None,
             provenance: None,
@@ -416,6 +420,18 @@ impl<'m> Model<'m> {
                 tag::CALIBRATION => {
                     self.calibration = Some(Calibration::new_checked(payload).ok_or(error)?);
                 }
+                tag::CONTEXT => {
+                    let weights = Packed::new(payload);
+                    let fits = payload.len() == 8 * self.context;
+                    let scales = weights.iter().skip(self.context);
+                    if !fits
+                        || !weights.iter().all(f32::is_finite)
+                        || scales.into_iter().any(|s| s <= 0.0)
+                    {
+                        return Err(error);
+                    }
+                    self.context_scale = Some(weights);
+                }
                 tag::NAMES => self.names = Some(str::from_utf8(payload).map_err(|_| error)?),
                 tag::PROVENANCE => {
                     self.provenance = Some(str::from_utf8(payload).map_err(|_| error)?);
@@ -435,6 +451,16 @@ impl<'m> Model<'m> {
     /// C: numbers of context that an input ends with.
     pub fn context_len(&self) -> usize {
         self.context
+    }
+
+    /// Writes to `context` what the layers see of the `given` numbers, both \[C\].
+    pub fn read_context(&self, given: &[f32], context: &mut [f32]) {
+        for (i, (context, given)) in context.iter_mut().zip(given).enumerate() {
+            *context = match self.context_scale {
+                Some(weights) => (*given - weights.get(i)) * weights.get(self.context + i),
+                None => *given,
+            };
+        }
     }
 
     /// Numbers of one input: a window of readings where there is a front end, D otherwise; and the C

@@ -98,6 +98,9 @@ impl Bijection for Autoregressive {
     fn exists(shape: Shape) -> bool {
         Transformer::exists(shape) && Conditioner::exists(shape) && shape.split == 0
     }
+    fn conditioner(shape: Shape) -> Option<(Conditioner, usize)> {
+        Some((parts(shape).1, network_start(shape)))
+    }
     fn weight_len(shape: Shape) -> usize {
         network_start(shape) + parts(shape).1.weight_len()
     }

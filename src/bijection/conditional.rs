@@ -146,6 +146,9 @@ impl Bijection for Conditional {
             && shape.split == 0
             && shape.context > 0
     }
+    fn conditioner(shape: Shape) -> Option<(Conditioner, usize)> {
+        Some((network(shape), 0))
+    }
     fn weight_len(shape: Shape) -> usize {
         network(shape).weight_len()
     }

@@ -156,6 +156,10 @@ impl Bijection for Coupling {
             && !shape.has(option::SKIP)
             && (spline && shape.split > 0 || !shape.has(option::FIRST_SPLINE))
     }
+    fn conditioner(shape: Shape) -> Option<(Conditioner, usize)> {
+        let parts = Parts::of(shape);
+        Some((parts.network, parts.network_start()))
+    }
     fn weight_len(shape: Shape) -> usize {
         let parts = Parts::of(shape);
         parts.network_start() + parts.network.weight_len()

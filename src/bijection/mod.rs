@@ -50,7 +50,7 @@ pub use softplus::Softplus;
 pub use sylvester::Sylvester;
 pub use tanh::Tanh;
 
-use crate::conditioner::Network;
+use crate::conditioner::{Conditioner, Network};
 use crate::math::Real;
 use crate::weights::{Packed, Weights};
 
@@ -135,6 +135,10 @@ pub trait Bijection {
 
     /// Whether a layer of this shape exists.
     fn exists(shape: Shape) -> bool;
+    /// The network that gives the layer's parameters, and where its weights begin.
+    fn conditioner(_: Shape) -> Option<(Conditioner, usize)> {
+        None
+    }
     /// Packed weights that a layer of this shape reads.
     fn weight_len(shape: Shape) -> usize;
     /// Numbers of scratch space that [`Bijection::forward`] and [`Bijection::inverse`] need.
@@ -239,6 +243,11 @@ macro_rules! layers {
             /// See [`Bijection::exists`].
             pub fn exists(self, shape: Shape) -> bool {
                 match self { $(Self::$name => $name::exists(shape),)* }
+            }
+
+            /// See [`Bijection::conditioner`].
+            pub fn conditioner(self, shape: Shape) -> Option<(Conditioner, usize)> {
+                match self { $(Self::$name => $name::conditioner(shape),)* }
             }
 
             /// See [`Bijection::weight_len`].

@@ -111,7 +111,7 @@ fn read_inputs(model: &Model, path: &Path, columns: &ColumnArgs) -> anyhow::Resu
         check_width(path, dataset.table.width, expected)?;
         dataset = data::windows(&dataset, front_end.window().window, path)?.dataset;
     } else {
-        check_width(path, dataset.table.width, model.dim())?;
+        check_width(path, dataset.table.width, model.input_len())?;
     }
     Ok(dataset)
 }

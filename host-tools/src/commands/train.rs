@@ -13,7 +13,7 @@ use crate::backend::Cpu;
 use crate::data::{self, Columns, Dataset};
 use crate::output;
 use crate::report;
-use crate::train::{self, Config, Outcome, Outside, Rotation, Spline, Start};
+use crate::train::{self, Act, Config, Kind, Outcome, Outside, Rotation, Spline, Start};
 
 /// Train a flow on normal data and pack it for a device.
 ///
@@ -33,13 +33,19 @@ pub(super) struct Args {
     config: Option<PathBuf>,
     #[command(flatten)]
     columns: ColumnArgs,
+    /// Columns that condition the density (operating mode, speed, temperature) and have none
+    #[arg(long, value_name = "COLUMN", num_args = 1.., value_delimiter = ',')]
+    context: Vec<String>,
     /// The rows are a sensor stream: cut it into windows of N readings and learn their features
     #[arg(long, value_name = "N")]
     window: Option<usize>,
-    /// Layers of the stack (each affine, rotation, spline)
+    /// Family of flows [default: rotation]
+    #[arg(long)]
+    flow: Option<Kind>,
+    /// Layers of the family (a rotation stack's are each affine, rotation, spline)
     #[arg(long, value_name = "N")]
     layers: Option<usize>,
-    /// Rotation between the splines
+    /// Rotation or mixing between the splines [default: householder, or lu with a network]
     #[arg(long)]
     rotation: Option<Rotation>,
     /// Reflections of a Householder rotation
@@ -57,12 +63,33 @@ pub(super) struct Args {
     /// What a spline does outside its knots
     #[arg(long)]
     tails: Option<Outside>,
+    /// Units of each hidden layer of a network
+    #[arg(long, value_name = "N,N", num_args = 1.., value_delimiter = ',')]
+    hidden: Vec<u16>,
+    /// Activation of a network
+    #[arg(long)]
+    activation: Option<Act>,
+    /// Build networks of residual blocks; --hidden is then units,blocks
+    #[arg(long)]
+    residual: bool,
     /// Gaussians of the base density; 1 is a standard normal
     #[arg(long, value_name = "C")]
     components: Option<usize>,
     /// Passes over the data at most
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
+    /// Steps of the optimiser at most [default: about 3000]
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+    /// Rows of a mini-batch
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// Highest learning rate [default: 5e-3, or 2e-3 with a network]
+    #[arg(long, value_name = "RATE")]
+    learning_rate: Option<f64>,
+    /// Share of the normal rows that is held out
+    #[arg(long, value_name = "SHARE")]
+    held_out: Option<f64>,
     /// Noise on the training rows, in standard deviations of each column
     #[arg(long, value_name = "SHARE")]
     noise: Option<f64>,
@@ -98,13 +125,24 @@ impl Args {
         if !self.columns.exclude.is_empty() {
             data.exclude.clone_from(&self.columns.exclude);
         }
-        if self.epochs.is_some() {
-            train.epochs = self.epochs;
+        if !self.context.is_empty() {
+            data.context.clone_from(&self.context);
         }
+        if !self.hidden.is_empty() {
+            flow.hidden.clone_from(&self.hidden);
+        }
+        train.epochs = self.epochs.or(train.epochs);
+        train.steps = self.steps.or(train.steps);
+        train.learning_rate = self.learning_rate.or(train.learning_rate);
+        train.batch = self.batch.unwrap_or(train.batch);
+        data.held_out = self.held_out.unwrap_or(data.held_out);
         data.window = self.window.unwrap_or(data.window);
         data.false_alarm_rate = self.false_alarm_rate.unwrap_or(data.false_alarm_rate);
         flow.layers = self.layers.unwrap_or(flow.layers);
-        flow.rotation = self.rotation.unwrap_or(flow.rotation);
+        flow.kind = self.flow.unwrap_or(flow.kind);
+        flow.rotation = self.rotation.or(flow.rotation);
+        flow.activation = self.activation.unwrap_or(flow.activation);
+        flow.residual |= self.residual;
         flow.reflections = self.reflections.unwrap_or(flow.reflections);
         flow.start = self.start.unwrap_or(flow.start);
         flow.spline = self.spline.unwrap_or(flow.spline);

@@ -64,6 +64,34 @@ pub(super) fn select(path: &Path, all: &[String], want: &Columns) -> Result<Sele
     Ok(Selection { roles, names })
 }
 
+/// Puts the columns that `context` addresses behind the others, in the order given.
+///
+/// # Errors
+///
+/// A column that is not there, or is given twice, or none that would be left as data.
+pub fn context_last(
+    path: &Path,
+    table: &mut super::Table,
+    context: &[String],
+) -> Result<(), Error> {
+    let mut last = Vec::new();
+    for column in context {
+        let place = position(path, &table.names, column)?;
+        if last.contains(&place) {
+            let (path, column) = (path.into(), column.clone());
+            return Err(Error::AmbiguousColumn { path, column, count: 2 });
+        }
+        last.push(place);
+    }
+    let mut places: Vec<usize> = (0..table.width).filter(|i| !last.contains(i)).collect();
+    if places.is_empty() {
+        return Err(Error::NoColumns { path: path.into(), columns: list(&table.names) });
+    }
+    places.extend(last);
+    table.rearrange(&places);
+    Ok(())
+}
+
 /// Whether the inputs are found in the file by their names; if not, they are its columns in order.
 ///
 /// A file of named columns that has some of the inputs but not all is refused: by their order, one

@@ -16,7 +16,7 @@ mod table;
 mod testing;
 mod windows;
 
-pub use columns::Columns;
+pub use columns::{Columns, context_last};
 pub use dequantise::{Resolution, apply, constant_columns, resolutions};
 pub use error::{Error, Place};
 pub use npy::read_labels as read_labels_npy;

@@ -48,14 +48,20 @@ impl Table {
             named.map(|(place, _)| place).nth(before)
         };
         let places: Option<Vec<usize>> = names.iter().enumerate().map(place).collect();
-        let Some(places) = places.filter(|places| places.len() == self.width) else { return };
+        if let Some(places) = places.filter(|places| places.len() == self.width) {
+            self.rearrange(&places);
+        }
+    }
+
+    /// Puts column `places[i]` into place i, for each i.
+    pub(super) fn rearrange(&mut self, places: &[usize]) {
         for row in self.values.chunks_exact_mut(self.width) {
             let old = row.to_vec();
-            for (value, place) in row.iter_mut().zip(&places) {
+            for (value, place) in row.iter_mut().zip(places) {
                 *value = old[*place];
             }
         }
-        self.names = names.to_vec();
+        self.names = places.iter().map(|place| self.names[*place].clone()).collect();
     }
 
     /// Row and column, both from 0, of the first value that is NaN or infinite.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::head::Head;
 use super::page::signed;
 use crate::stack::{Span, Stack};
-use crate::train::{Adam, TrainConfig};
+use crate::train::{Adam, LEARNING_RATE, TrainConfig};
 
 /// Where the text stands.
 pub const TEXT: &str = "src/flow.rs";
@@ -343,7 +343,7 @@ impl Default for Worked {
 
 /// Adam's first step along the gradient.
 fn step(stack: &Stack, dtheta: &[f64], followed: usize) -> Step {
-    let TrainConfig { learning_rate, clip, .. } = TrainConfig::default();
+    let (learning_rate, clip) = (LEARNING_RATE, TrainConfig::default().clip);
     let mut theta = THETA;
     Adam::new(vec![1.0; theta.len()]).step(&mut theta, dtheta, learning_rate, clip);
     let length = dtheta.iter().map(|d| d * d).sum::<f64>().sqrt();

@@ -1,7 +1,7 @@
 //! The optimiser: Adam (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1) with clipped gradients, and
 //! its learning rate: a linear rise, then half a cosine down to 0.
 
-use super::config::TrainConfig;
+use super::config::{LEARNING_RATE, TrainConfig};
 
 const BETA_1: f64 = 0.9;
 const BETA_2: f64 = 0.999;
@@ -53,6 +53,7 @@ impl Adam {
 
 /// Learning rate at step `step` of `steps`.
 pub(super) fn learning_rate(config: &TrainConfig, step: usize, steps: usize) -> f64 {
+    let highest = config.learning_rate.unwrap_or(LEARNING_RATE);
     let warm_up = ((steps as f64 * config.warm_up) as usize).max(1);
     let share = if step < warm_up {
         (step + 1) as f64 / warm_up as f64
@@ -60,7 +61,7 @@ pub(super) fn learning_rate(config: &TrainConfig, step: usize, steps: usize) -> 
         let progress = (step - warm_up) as f64 / (steps - warm_up).max(1) as f64;
         0.5 * (1.0 + (core::f64::consts::PI * progress).cos())
     };
-    config.learning_rate * share
+    highest * share
 }
 
 #[cfg(test)]
@@ -76,7 +77,8 @@ mod tests {
 
     #[test]
     fn the_learning_rate_rises_to_its_height_and_falls_to_nothing() {
-        let config = TrainConfig { learning_rate: 1.0, warm_up: 0.1, ..TrainConfig::default() };
+        let config =
+            TrainConfig { learning_rate: Some(1.0), warm_up: 0.1, ..TrainConfig::default() };
         assert_eq!(learning_rate(&config, 0, 100), 0.1);
         assert_eq!(learning_rate(&config, 9, 100), 1.0);
         assert_eq!(learning_rate(&config, 10, 100), 1.0);

@@ -6,6 +6,7 @@
 
 use fluxlet::Base;
 use fluxlet::bijection::Layer;
+use fluxlet::conditioner::Conditioner;
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 use rand::{Rng, RngExt};
 
@@ -31,18 +32,19 @@ pub(super) struct Begin {
     pub(super) units: Vec<f64>,
 }
 
-/// A start from the data; `rows` \[n, D\] are finite.
+/// A start from the data; `rows` \[n, D + C\] are finite.
 pub(super) fn start(stack: &Stack, from: Start, rows: &[f32], rng: &mut impl Rng) -> Begin {
     let (mut theta, mut w) = (vec![0.0; stack.theta_len()], vec![0.0; stack.weight_len()]);
     let mut units = vec![1.0; theta.len()];
-    let dim = stack.dim;
-    let count = rows.len() / dim;
+    let (dim, width) = (stack.dim, stack.row_len());
+    let count = rows.len() / width;
     let stride = count.div_ceil(MAX_ROWS);
     let mut x: Vec<Vec<f64>> = (0..count)
         .step_by(stride)
-        .map(|i| rows[i * dim..(i + 1) * dim].iter().map(|x| f64::from(*x)).collect())
+        .map(|i| rows[i * width..(i + 1) * width].iter().map(|x| f64::from(*x)).collect())
         .collect();
 
+    let mut turn = false;
     for span in stack.spans() {
         let Span { layer, shape, theta: t, weights } = span;
         let (theta, units) = (&mut theta[t.clone()], &mut units[t]);
@@ -50,14 +52,14 @@ pub(super) fn start(stack: &Stack, from: Start, rows: &[f32], rng: &mut impl Rng
         layer.neutral(shape, 0.0, w);
         match layer {
             Layer::Affine => {
-                standardise(&x, w);
+                standardise(&x, dim, w);
                 for (unit, scale) in units.iter_mut().zip(&w[dim..2 * dim]) {
                     *unit = 1.0 / scale;
                 }
             }
             Layer::Householder => match from {
                 Start::Identity => near_identity(dim, rng, w),
-                Start::Pca => principal_axes(&x, shape.arg, w),
+                Start::Pca => principal_axes(&x, dim, shape.arg, w),
             },
             Layer::RationalQuadratic | Layer::RationalLinear => {
                 let squared = layer == Layer::RationalLinear;
@@ -68,13 +70,25 @@ pub(super) fn start(stack: &Stack, from: Start, rows: &[f32], rng: &mut impl Rng
                     flatten(&column, shape, squared, w);
                 }
             }
+            Layer::Permutation => w.reverse(),
+            Layer::LowerUpper => w[dim * dim..dim * dim + dim].reverse(),
+            Layer::Autoregressive => {
+                // Every second one from the last number to the first.
+                if turn {
+                    w[3..3 + dim].reverse();
+                }
+                turn = !turn;
+            }
             _ => {}
+        }
+        if let Some((network, from)) = layer.conditioner(shape) {
+            small_network(network, rng, &mut w[from..]);
         }
         layer.unconstrain(shape, w, theta);
         layer.constrain(shape, theta, w);
         let mut scratch = vec![0.0; layer.scratch_len(shape)];
         for row in &mut x {
-            layer.forward(shape, &*w, row, &mut scratch);
+            layer.forward(shape, &*w, &mut row[..dim + shape.context], &mut scratch);
         }
     }
     let (t, weights) = stack.base_spans();
@@ -83,6 +97,23 @@ pub(super) fn start(stack: &Stack, from: Start, rows: &[f32], rng: &mut impl Rng
         stack.base.constrain(dim, &theta[t], &mut w[weights]);
     }
     Begin { theta, w, units }
+}
+
+/// Hidden units as torch starts a linear layer, uniform within ±1/√inputs; outputs with a tenth of
+/// it around their neutral biases, so that the layer starts close to doing nothing.
+fn small_network(network: Conditioner, rng: &mut impl Rng, w: &mut [f64]) {
+    for group in network.groups() {
+        let bound = 1.0 / (group.fan_in.max(1) as f64).sqrt();
+        for row in 0..group.count {
+            for column in 0..=group.fan_in {
+                let weight = &mut w[group.position(row, column)];
+                match group.layer {
+                    Some(_) => *weight = rng.random_range(-bound..bound),
+                    None => *weight += 0.1 * rng.random_range(-bound..bound),
+                }
+            }
+        }
+    }
 }
 
 /// Mean and standard deviation; a deviation that is nothing beside the mean counts as 1.
@@ -102,8 +133,7 @@ pub(super) fn deviations(rows: &[f32], dim: usize) -> impl Iterator<Item = f64> 
     })
 }
 
-fn standardise(x: &[Vec<f64>], w: &mut [f64]) {
-    let dim = x[0].len();
+fn standardise(x: &[Vec<f64>], dim: usize, w: &mut [f64]) {
     for i in 0..dim {
         let (mean, deviation) = moments(x.iter().map(|row| row[i]));
         w[i] = mean;
@@ -134,11 +164,10 @@ fn scale_to_root_2(u: &mut [f64]) {
 
 /// M reflections whose product turns the M strongest principal axes onto the first M coordinates:
 /// the Householder QR of the eigenvectors.
-fn principal_axes(x: &[Vec<f64>], reflections: usize, w: &mut [f64]) {
-    let dim = x[0].len();
+fn principal_axes(x: &[Vec<f64>], dim: usize, reflections: usize, w: &mut [f64]) {
     let mut covariance = DMatrix::<f64>::zeros(dim, dim);
     for row in x {
-        let row = DVector::from_column_slice(row);
+        let row = DVector::from_column_slice(&row[..dim]);
         covariance.syger(1.0 / x.len() as f64, &row, &row, 1.0);
     }
     covariance.fill_upper_triangle_with_lower_triangle();
@@ -241,7 +270,7 @@ mod tests {
             })
             .collect();
         let mut w = vec![0.0; 9];
-        principal_axes(&x, 3, &mut w);
+        principal_axes(&x, 3, 3, &mut w);
         let shape = Shape::new(3, 3, 0);
         let turned: Vec<Vec<f64>> = x
             .iter()

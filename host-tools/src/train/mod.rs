@@ -13,7 +13,10 @@ mod run;
 
 pub(crate) use adam::Adam;
 pub use checkpoint::checkpoint;
-pub use config::{Config, DataConfig, FlowConfig, Outside, Rotation, Spline, Start, TrainConfig};
+pub use config::{
+    Act, Config, DataConfig, FlowConfig, Kind, LEARNING_RATE, LayerConfig, Outside, Rotation,
+    Spline, Start, TrainConfig,
+};
 pub use run::{Error, Outcome, Report, run};
 
 use rand::seq::SliceRandom;
@@ -59,7 +62,7 @@ fn pack_weights(w: &[f64]) -> Vec<f32> {
     w.iter().map(|w| *w as f32).collect()
 }
 
-/// Rows that a flow is trained on, \[n, D\] each; all finite.
+/// Rows that a flow is trained on, \[n, D + C\] each; all finite.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'r> {
     /// Rows that move the parameters.
@@ -68,47 +71,50 @@ pub struct Rows<'r> {
     pub held_out: &'r [f32],
 }
 
-/// Trains `stack`, started `from` there, for at most `epochs` passes over the rows. `progress` is
-/// told of every step and of every epoch.
+/// Trains `stack`, started `from` there, for at most `steps` steps. `progress` is told of every step
+/// and of every epoch, a pass over the rows.
 ///
 /// The result depends on the seed and the data, not on the number of threads.
 pub fn train(
     stack: Stack,
     from: Start,
     rows: Rows,
-    epochs: usize,
+    steps: usize,
     config: &TrainConfig,
     backend: &impl Backend,
     mut progress: impl FnMut(Option<Epoch>),
 ) -> Trained {
     let Rows { train: rows, held_out } = rows;
-    let dim = stack.dim;
+    let (dim, width) = (stack.dim, stack.row_len());
     let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
     let init::Begin { mut theta, mut w, units } = init::start(&stack, from, rows, &mut rng);
-    let blur: Vec<f32> = init::deviations(rows, dim).map(|d| (d * config.noise) as f32).collect();
+    // What is given has no density, and needs no smoothing.
+    let blur = init::deviations(rows, width).map(|deviation| (deviation * config.noise) as f32);
+    let blur: Vec<f32> = blur.take(dim).chain(core::iter::repeat_n(0.0, width - dim)).collect();
     let mut adam = Adam::new(units);
-    let mut order: Vec<u32> = (0..(rows.len() / dim) as u32).collect();
+    let mut order: Vec<u32> = (0..(rows.len() / width) as u32).collect();
     let steps_per_epoch = order.len().div_ceil(config.batch);
-    let held_out_rows = (held_out.len() / dim) as f64;
+    let held_out_rows = (held_out.len() / width) as f64;
 
     let mut dw = vec![0.0; w.len()];
     let mut dtheta = vec![0.0; theta.len()];
-    let mut batch = Vec::with_capacity(config.batch * dim);
+    let mut batch = Vec::with_capacity(config.batch * width);
     let validate = |w: &[f64]| backend.nll(&stack, &pack_weights(w), held_out) / held_out_rows;
     let mut best = (validate(&w), 0, theta.clone());
     let mut history = Vec::new();
     let mut skipped_batches = 0;
 
-    for epoch in 1..=epochs {
+    for epoch in 1..=steps.div_ceil(steps_per_epoch) {
         order.shuffle(&mut rng);
         let mut sum = 0.0;
         let mut counted = 0;
         let mut learning_rate = 0.0;
-        for (b, chosen) in order.chunks(config.batch).enumerate() {
+        let left = steps - (epoch - 1) * steps_per_epoch;
+        for (b, chosen) in order.chunks(config.batch).take(left).enumerate() {
             batch.clear();
             for row in chosen {
-                let at = *row as usize * dim;
-                batch.extend_from_slice(&rows[at..at + dim]);
+                let at = *row as usize * width;
+                batch.extend_from_slice(&rows[at..at + width]);
             }
             if config.noise > 0.0 {
                 for (x, blur) in batch.iter_mut().zip(blur.iter().cycle()) {
@@ -122,7 +128,7 @@ pub fn train(
             dtheta.iter_mut().for_each(|d| *d *= per_row);
             if nll.is_finite() && dtheta.iter().all(|d| d.is_finite()) {
                 let step = (epoch - 1) * steps_per_epoch + b;
-                learning_rate = adam::learning_rate(config, step, epochs * steps_per_epoch);
+                learning_rate = adam::learning_rate(config, step, steps);
                 adam.step(&mut theta, &dtheta, learning_rate, config.clip);
                 stack.constrain(&theta, &mut w);
                 sum += nll;

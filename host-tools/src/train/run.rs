@@ -8,6 +8,7 @@ use fluxlet::{Calibration, Model};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
+use super::config::{LEARNING_RATE, NETWORK_LEARNING_RATE};
 use super::{Config, Epoch, Rows, Trained, train};
 use crate::backend::Backend;
 use crate::data::{self, Dataset, Resolution, Table};
@@ -18,7 +19,7 @@ use crate::score::score;
 const MIN_ROWS: usize = 10;
 /// Training rows that each component of the base should have.
 const ROWS_PER_COMPONENT: usize = 20;
-/// Steps of a run whose configuration says nothing of epochs.
+/// Steps of a run whose configuration says nothing of them.
 const STEPS: usize = 3000;
 
 /// Why a run cannot begin.
@@ -136,9 +137,36 @@ fn extract(front_end: &FrontEnd, channels: &[String], table: &Table) -> Table {
     Table { names: names.collect(), width, values }
 }
 
-/// Uniform noise of each column's resolution, so that a density exists; says what it did.
-fn dequantise(table: &mut Table, train: &[u32], rng: &mut ChaCha8Rng, notes: &mut Vec<String>) {
-    let resolutions = data::resolutions(table, train);
+/// Standardises the columns behind the first `dim` by their training rows; the payload of the section
+/// that tells a device to do the same.
+fn standardise_context(table: &mut Table, dim: usize, train: &[u32]) -> Vec<u8> {
+    let (mut shifts, mut scales) = (Vec::new(), Vec::new());
+    for column in dim..table.width {
+        let values = || train.iter().map(|row| f64::from(table.row(*row as usize)[column]));
+        let mean = values().sum::<f64>() / train.len() as f64;
+        let square = values().map(|x| (x - mean) * (x - mean)).sum::<f64>() / train.len() as f64;
+        let deviation = if square > 0.0 { square.sqrt() } else { 1.0 };
+        let (shift, scale) = (mean as f32, (1.0 / deviation) as f32);
+        for row in table.values.chunks_exact_mut(table.width) {
+            row[column] = (row[column] - shift) * scale;
+        }
+        shifts.push(shift);
+        scales.push(scale);
+    }
+    shifts.iter().chain(&scales).flat_map(|number| number.to_le_bytes()).collect()
+}
+
+/// Uniform noise of the resolution of each of the first `dim` columns, so that a density exists;
+/// says what it did.
+fn dequantise(
+    table: &mut Table,
+    dim: usize,
+    train: &[u32],
+    rng: &mut ChaCha8Rng,
+    notes: &mut Vec<String>,
+) {
+    let mut resolutions = data::resolutions(table, train);
+    resolutions.retain(|resolution| resolution.column < dim);
     for r in &resolutions {
         let name = &table.names[r.column];
         notes.push(format!(
@@ -149,6 +177,7 @@ fn dequantise(table: &mut Table, train: &[u32], rng: &mut ChaCha8Rng, notes: &mu
     data::apply(table, &resolutions, rng);
     let constants: Vec<Resolution> = data::constant_columns(table, train)
         .into_iter()
+        .filter(|column| *column < dim)
         .map(|column| {
             let value = table.row(train[0] as usize)[column];
             let step = 1e-3 * value.abs().max(1.0);
@@ -184,6 +213,12 @@ pub fn run(
         return Err(data::Error::not_finite(path, &dataset.table, row, column).into());
     }
     let mut features = None;
+    let mut dataset = dataset.clone();
+    if config.data.window > 0 && !config.data.context.is_empty() {
+        return Err(Error::Config("windows of a stream have no columns of context yet".into()));
+    }
+    data::context_last(path, &mut dataset.table, &config.data.context)?;
+    let dataset = &dataset;
     let mut input_names = dataset.table.names.clone();
     let (raw, mut table, labels) = if config.data.window > 0 {
         let windows = data::windows(dataset, config.data.window, path)?;
@@ -202,7 +237,8 @@ pub fn run(
     } else {
         (dataset.table.clone(), dataset.table.clone(), dataset.labels.clone())
     };
-    let dim = table.width;
+    let context = config.data.context.len();
+    let dim = table.width - context;
     if dim > fluxlet::model::MAX_DIM {
         return Err(Error::TooWide { path: path.into(), found: dim });
     }
@@ -220,7 +256,8 @@ pub fn run(
     let (train_rows, held_out_rows) = (choose(train_rows), choose(held_out_rows));
 
     let mut rng = ChaCha8Rng::seed_from_u64(config.train.seed ^ 0x006e_6f69_7365);
-    dequantise(&mut table, &train_rows, &mut rng, &mut notes);
+    dequantise(&mut table, dim, &train_rows, &mut rng, &mut notes);
+    let context_scale = standardise_context(&mut table, dim, &train_rows);
     let mut flow = config.flow.clone();
     let components = (train_rows.len() / ROWS_PER_COMPONENT).max(1);
     if components < flow.components {
@@ -232,12 +269,20 @@ pub fn run(
         flow.components = components;
     }
     let steps_per_epoch = train_rows.len().div_ceil(config.train.batch);
-    let epochs = *config.train.epochs.get_or_insert((STEPS / steps_per_epoch).clamp(10, 300));
+    let steps = if let (None, Some(steps)) = (config.train.epochs, config.train.steps) {
+        steps
+    } else {
+        let usual = (STEPS / steps_per_epoch).clamp(10, 300);
+        let epochs = *config.train.epochs.get_or_insert(usual);
+        (epochs * steps_per_epoch).min(config.train.steps.unwrap_or(usize::MAX))
+    };
     let (rows, held_out) = (pick(&table, &train_rows), pick(&table, &held_out_rows));
     let rows = Rows { train: &rows, held_out: &held_out };
-    let steps = epochs * steps_per_epoch;
-    let stack = flow.stack(dim);
-    let trained = train(stack, flow.start, rows, epochs, &config.train, backend, |epoch| {
+    let stack = flow.stack(dim, context).map_err(Error::Config)?;
+    let network = stack.layers.iter().any(|(layer, _)| layer.is_conditioned());
+    let usual = if network { NETWORK_LEARNING_RATE } else { LEARNING_RATE };
+    config.train.learning_rate.get_or_insert(usual);
+    let trained = train(stack, flow.start, rows, steps, &config.train, backend, |epoch| {
         progress(steps, epoch);
     });
 
@@ -252,6 +297,9 @@ pub fn run(
     let mut sections: Vec<([u8; 4], &[u8])> = Vec::new();
     if let Some(payload) = &features {
         sections.push((tag::FEATURES, payload));
+    }
+    if context > 0 {
+        sections.push((tag::CONTEXT, &context_scale));
     }
     sections.push((tag::NAMES, names.as_bytes()));
     sections.push((tag::PROVENANCE, provenance.as_bytes()));
