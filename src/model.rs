@@ -463,6 +463,14 @@ impl<'m> Model<'m> {
         }
     }
 
+    /// Turns what the layers see of a context, \[C\], into numbers that it can be read from.
+    pub fn unread_context(&self, context: &mut [f32]) {
+        let Some(weights) = self.context_scale else { return };
+        for (i, context) in context.iter_mut().enumerate() {
+            *context = *context / weights.get(self.context + i) + weights.get(i);
+        }
+    }
+
     /// Numbers of one input: a window of readings where there is a front end, D otherwise; and the C
     /// numbers of context behind them.
     pub fn input_len(&self) -> usize {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::ensure;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
@@ -20,6 +21,9 @@ pub(super) struct Args {
     /// Number of rows
     #[arg(short = 'n', long = "rows", value_name = "N")]
     rows: usize,
+    /// Context of the rows, one number for each context column
+    #[arg(long, value_name = "NUMBER", num_args = 1.., value_delimiter = ',', allow_negative_numbers = true)]
+    context: Vec<f32>,
     /// Seed
     #[arg(long, default_value_t = 0)]
     seed: u64,
@@ -32,12 +36,24 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let bytes = super::read_model(&args.model)?;
     let model = super::model(&bytes);
     let dim = model.dim();
+    let wanted: Vec<&str> = model.names().into_iter().flatten().skip(dim).collect();
+    ensure!(
+        args.context.len() == model.context_len(),
+        "sample: the model wants {} numbers of context ({}), --context gives {}",
+        model.context_len(),
+        wanted.join(", "),
+        args.context.len()
+    );
+    let mut context = vec![0.0; model.context_len()];
+    model.read_context(&args.context, &mut context);
     let mut rng = ChaCha8Rng::seed_from_u64(args.seed);
     let mut scratch = vec![0.0; model.scratch_len()];
     let mut draw = || {
         let mut row: Vec<f32> = (0..dim).map(|_| rng.sample(StandardNormal)).collect();
         let choice = rng.random();
+        row.extend_from_slice(&context);
         fluxlet::sample(&model, &mut row, choice, &mut scratch);
+        row.truncate(dim);
         row
     };
     match &args.out {
@@ -47,7 +63,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         out => {
             let named = model.names().filter(|_| model.front_end().is_none());
-            let names: Vec<String> = named.into_iter().flatten().map(str::to_string).collect();
+            let names: Vec<String> =
+                named.into_iter().flatten().take(dim).map(str::to_string).collect();
             let names = if names.len() == dim {
                 names
             } else {

@@ -68,8 +68,11 @@ pub(super) fn random_inputs(model: &Model, rows: usize) -> Vec<f32> {
         if model.front_end().is_none() {
             fluxlet::sample(model, &mut x, rng.random(), &mut scratch);
         }
+        let (data, context) = x.split_at_mut(model.input_len() - model.context_len());
         let push = if row % 2 == 0 { 1.0 } else { 1.5 };
-        inputs.extend(x.iter().map(|x| x * push));
+        data.iter_mut().for_each(|x| *x *= push);
+        model.unread_context(context);
+        inputs.extend(x);
     }
     inputs
 }
