@@ -288,11 +288,11 @@ impl Conditioner {
         if reached == degrees {
             return units;
         }
-        // Unit i has degree low + round(i (degrees − 1)/(units − 1)), halves to even: those below
-        // reached − ½, and on it where reached − 1 is even.
+        // Unit i has degree low − 1 + round(1 + i (degrees − 1)/(units − 1)), halves to even: those
+        // below reached − ½, and on it where reached is even.
         let (limit, per_unit) = ((2 * reached - 1) * (units - 1), 2 * (degrees - 1));
         let (below, tie) = (limit / per_unit, limit.is_multiple_of(per_unit));
-        if tie && reached % 2 == 0 { below } else { below + 1 }
+        if tie && reached % 2 == 1 { below } else { below + 1 }
     }
 
     /// Inputs of a hidden layer's units when `known` variables are known.

@@ -7,6 +7,7 @@ mod common;
 mod second_reader;
 
 use common::Random;
+use common::draw::shapes;
 use fluxlet::bijection::{Layer, Shape};
 use fluxlet::features::Window;
 use fluxlet::model::{self, Parts, tag};
@@ -81,8 +82,9 @@ fn length(text: &mut &str, shape: Shape) -> usize {
 #[test]
 fn the_table_of_layers_is_the_code_s() {
     let rows = rows("Layers", |first| first.starts_with("0x0") || first.starts_with("0x1"));
-    assert_eq!(rows.len(), Layer::ALL.len(), "layers in the table");
-    for (cells, layer) in rows.iter().zip(Layer::ALL) {
+    let plain = Layer::ALL.iter().filter(|layer| !layer.is_conditioned());
+    assert_eq!(rows.len(), plain.clone().count(), "layers in the table");
+    for (cells, layer) in rows.iter().zip(plain) {
         assert_eq!((code(cells[0]), cells[1]), (*layer as u8, layer.name()));
         let options = if cells[3] == "0" { 1 } else { 2 };
         for dim in [1, 2, 3, 12, 64] {
@@ -102,6 +104,22 @@ fn the_table_of_layers_is_the_code_s() {
                 assert_eq!(layer.weight_len(shape(arg, 0)), expected, "{layer:?}, D = {dim}");
             }
         }
+    }
+}
+
+#[test]
+fn the_table_of_layers_with_a_network_is_the_code_s() {
+    let rows = rows("Layers", |first| first.starts_with("0x2"));
+    let layers = Layer::ALL.iter().filter(|layer| layer.is_conditioned());
+    let known: Vec<(u8, &str)> = layers.map(|layer| (*layer as u8, layer.name())).collect();
+    assert_eq!(rows.iter().map(|cells| (code(cells[0]), cells[1])).collect::<Vec<_>>(), known);
+    for cells in rows {
+        let layer = Layer::from_code(code(cells[0])).expect("a layer");
+        let named: Vec<u8> = cells[2].split(", ").map(code).collect();
+        let shapes = shapes(layer);
+        let found = (0..=u8::MAX)
+            .filter(|code| shapes.iter().any(|shape| shape.transformer as u8 == *code));
+        assert_eq!(found.collect::<Vec<_>>(), named, "transformers of {}", layer.name());
     }
 }
 
@@ -201,11 +219,16 @@ fn draw(
         let mut w = vec![0.0; layer.weight_len(shape)];
         layer.neutral(shape, 0.0, &mut w);
         // The series of an exponential has to converge in its terms, of which there may be one.
-        let scale = if layer == Layer::MatrixExponential { 0.3 / (dim as f64).sqrt() } else { 1.0 };
+        let scale = match layer {
+            Layer::MatrixExponential => 0.3 / (dim as f64).sqrt(),
+            layer if layer.is_conditioned() => 0.5,
+            _ => 1.0,
+        };
         let draw = |_| (scale * random.normal()) as f32;
         let theta: Vec<f32> = (0..layer.theta_len(shape)).map(draw).collect();
         layer.constrain(shape, &theta, &mut w);
         match layer {
+            Layer::Autoregressive => w[3..3 + dim].rotate_left(dim / 3),
             Layer::Permutation => w.rotate_left(dim / 2),
             Layer::LowerUpper => w[dim * dim..dim * (dim + 1)].rotate_left(dim / 2),
             Layer::LeakyRelu => w[0] = 0.01,
@@ -218,7 +241,8 @@ fn draw(
     let theta: Vec<f32> = w.iter().map(|_| random.normal() as f32).collect();
     base.constrain(dim, &theta, &mut w);
     weights.extend(w);
-    let parts = Parts { dim, context: 0, layers, base, weights: &weights, sections };
+    let context = layers.iter().map(|(_, shape)| shape.context).max().unwrap_or(0);
+    let parts = Parts { dim, context, layers, base, weights: &weights, sections };
     let mut bytes = vec![0; parts.byte_len()];
     parts.write(&mut bytes);
     bytes
@@ -249,7 +273,7 @@ fn agree(bytes: &[u8], inputs: usize, random: &mut Random) {
 fn every_layer_gives_the_bits_of_the_page_s_arithmetic() {
     let mut random = Random::new(2);
     for dim in [1, 2, 3, 7, 8, 12, 20] {
-        for &layer in Layer::ALL {
+        for &layer in Layer::ALL.iter().filter(|layer| !layer.is_conditioned()) {
             let args = match layer {
                 Layer::RationalQuadratic | Layer::RationalLinear => {
                     vec![(1, 0), (7, 0), (7, 1), (12, 1)]
@@ -266,6 +290,25 @@ fn every_layer_gives_the_bits_of_the_page_s_arithmetic() {
                     agree(&draw(&[(layer, shape); 2], base, &[], &mut random), 100, &mut random);
                 }
             }
+        }
+    }
+}
+
+#[test]
+fn networks_give_the_bits_of_the_page_s_arithmetic() {
+    let mut random = Random::new(5);
+    for layer in Layer::ALL.iter().filter(|layer| layer.is_conditioned()) {
+        for shape in shapes(*layer).into_iter().filter(|shape| shape.dim < 64) {
+            let scale: Vec<u8> = [0.5_f32, -1.0, 0.8, 1.25][..2 * shape.context.min(2)]
+                .iter()
+                .flat_map(|number| number.to_le_bytes())
+                .collect();
+            let sections = [(tag::CONTEXT, &scale[..])];
+            // Two numbers a context of one, and as many as there are of two.
+            let fits = scale.len() == 8 * shape.context && shape.context > 0;
+            let sections = if fits { &sections[..] } else { &[] };
+            let bytes = draw(&[(*layer, shape); 2], Base::Normal, sections, &mut random);
+            agree(&bytes, 30, &mut random);
         }
     }
 }

@@ -4,6 +4,7 @@ pub mod commands;
 pub mod data;
 pub mod device;
 pub mod explain;
+pub mod import;
 pub mod inspect;
 pub mod metrics;
 pub mod output;

@@ -8,6 +8,7 @@ pub mod autoregressive;
 pub mod conditional;
 pub mod coupling;
 pub mod dct;
+pub mod exp;
 pub mod haar;
 pub mod householder;
 pub mod knots;
@@ -33,6 +34,7 @@ pub use autoregressive::Autoregressive;
 pub use conditional::Conditional;
 pub use coupling::Coupling;
 pub use dct::Dct;
+pub use exp::Exp;
 pub use haar::Haar;
 pub use householder::Householder;
 pub use knots::{MIN_BIN, MIN_SLOPE, Tails};
@@ -361,6 +363,7 @@ layers! {
     0x0f => Planar in planar,
     0x10 => Radial in radial,
     0x11 => Sylvester in sylvester,
+    0x13 => Exp in exp,
     0x20 => Coupling in coupling,
     0x21 => Autoregressive in autoregressive,
     0x22 => Conditional in conditional,

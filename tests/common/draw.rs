@@ -160,7 +160,8 @@ impl Case {
             (Layer::Tanh, 0) => return 6.0 * random.uniform() - 3.0,
             // Nothing else is the image of a number.
             (Layer::Tanh, _) => return 1.99 * random.uniform() - 0.995,
-            (Layer::Softplus, 1) => return (scale * random.normal()).abs(),
+            (Layer::Exp, 0) => return random.normal(),
+            (Layer::Softplus | Layer::Exp, 1) => return (scale * random.normal()).abs(),
             _ => {}
         }
         match SplineTables::new(self.layer, self.shape) {

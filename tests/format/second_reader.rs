@@ -1,5 +1,8 @@
 //! A reader of models in plain `f32`, written from `FORMAT.md` alone; it shares no code with the core.
 
+#[path = "networks.rs"]
+mod networks;
+
 fn sum4(terms: impl Iterator<Item = f32>) -> f32 {
     let mut lanes = [0.0; 4];
     terms.enumerate().for_each(|(i, t)| lanes[i % 4] += t);
@@ -332,6 +335,11 @@ fn layer([code, option, low, high]: [u8; 4], x: &mut [f32], w: &[f32], ladj: &mu
             *ladj += sylvester(arg, x, w);
             arg * (dim + arg + 2)
         }
+        0x13 => {
+            *ladj += sum4(x.iter().copied());
+            x.iter_mut().for_each(|x| *x = libm::expf(*x));
+            0
+        }
         _ => panic!("the page has no layer {code}"),
     }
 }
@@ -375,16 +383,23 @@ fn features(payload: &[u8], input: &[f32]) -> Vec<f32> {
     features
 }
 
-/// Everything behind the header: records, and weights with the sections behind them.
-fn parts(bytes: &[u8]) -> (Vec<[u8; 4]>, &[u8]) {
-    let (records, rest) = bytes[20..].split_at(4 * (number(&bytes[10..12]) + 1));
-    (records.chunks_exact(4).map(|r| r.try_into().unwrap()).collect(), rest)
+/// Everything behind the header: records of 4 or 16 bytes, and weights with the sections behind them.
+fn parts(bytes: &[u8]) -> (Vec<&[u8]>, &[u8]) {
+    let mut rest = &bytes[20..];
+    let mut records = Vec::new();
+    for _ in 0..=number(&bytes[10..12]) {
+        let network = (0x20..0x40).contains(&rest[0]);
+        let (record, after) = rest.split_at(if network { 16 } else { 4 });
+        records.push(record);
+        rest = after;
+    }
+    (records, rest)
 }
 
 /// The payload of a section. Its place is found by running the layers once on zeros.
 fn section<'b>(bytes: &'b [u8], tag: &[u8]) -> Option<&'b [u8]> {
     let mut rest = bytes;
-    run(bytes, &vec![0.0; number(&bytes[6..8])], &mut rest);
+    run(bytes, &vec![0.0; number(&bytes[6..8]) + number(&bytes[8..10])], &mut rest);
     while !rest.is_empty() {
         let (payload, after) = rest[8..].split_at(number(&rest[4..8]));
         if &rest[..4] == tag {
@@ -398,19 +413,34 @@ fn section<'b>(bytes: &'b [u8], tag: &[u8]) -> Option<&'b [u8]> {
 fn run<'b>(bytes: &'b [u8], x: &[f32], sections: &mut &'b [u8]) -> f32 {
     let (records, rest) = parts(bytes);
     let (weights, mut x) = (floats(rest), x.to_vec());
+    let dim = number(&bytes[6..8]);
     let (mut at, mut ladj) = (0, 0.0);
     let (last, layers) = records.split_last().unwrap();
     for record in layers {
-        at += layer(*record, &mut x, &weights[at..], &mut ladj);
+        at += if record.len() == 16 {
+            let record = networks::Record::new(record);
+            networks::layer(&record, &mut x, dim, &weights[at..], &mut ladj)
+        } else {
+            layer((*record).try_into().unwrap(), &mut x[..dim], &weights[at..], &mut ladj)
+        };
     }
-    let (log_prob, len) = base(*last, &x, &weights[at..]);
+    let (log_prob, len) = base((*last).try_into().unwrap(), &x[..dim], &weights[at..]);
     *sections = &rest[4 * (at + len)..];
     log_prob + ladj
 }
 
 pub(crate) fn log_prob(bytes: &[u8], input: &[f32]) -> f32 {
-    let features = section(bytes, b"FEAT").map(|payload| features(payload, input));
-    run(bytes, features.as_deref().unwrap_or(input), &mut &bytes[..])
+    let (reading, given) = input.split_at(input.len() - number(&bytes[8..10]));
+    let mut x = match section(bytes, b"FEAT") {
+        Some(payload) => features(payload, reading),
+        None => reading.to_vec(),
+    };
+    let scale = section(bytes, b"CNTX").map(floats);
+    x.extend(given.iter().enumerate().map(|(i, given)| match &scale {
+        Some(numbers) => (given - numbers[i]) * numbers[numbers.len() / 2 + i],
+        None => *given,
+    }));
+    run(bytes, &x, &mut &bytes[..])
 }
 
 pub(crate) fn p_value(bytes: &[u8], score: f32) -> Option<f32> {

@@ -6,6 +6,7 @@ mod cost;
 mod demo;
 mod eval;
 mod explain;
+mod import;
 mod inspect;
 mod sample;
 mod score;
@@ -43,6 +44,8 @@ enum Command {
     Eval(eval::Args),
     /// Draw new rows from the density
     Sample(sample::Args),
+    /// Bring in a flow that was trained with Pyro, zuko or nflows
+    Import(import::Args),
     /// Show a model's layers, parameters, bytes and cost
     Inspect(inspect::Args),
     /// Run a model on an emulated microcontroller and compare every bit with this computer
@@ -66,6 +69,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Score(args) => score::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Sample(args) => sample::run(&args),
+        Command::Import(args) => import::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Cost(args) => cost::run(&args),
