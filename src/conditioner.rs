@@ -456,6 +456,7 @@ impl Conditioner {
     /// Adds to the units' gradients and to `dw` what `dout` means; steps are walked backwards, and
     /// `at` moves from where the step's weights end to where they begin.
     #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "values and gradients of both ends")]
     pub(crate) fn outputs_backward<R: Real, W: Weights<R>>(
         self,
         w: W,

@@ -118,7 +118,7 @@ fn log_prob_in(model: &Model, input: &[f32], x: &mut [f32], scratch: &mut [f32])
     model.read_context(given, context);
     let ladj = forward(model, x, scratch);
     let (base, weights) = model.base();
-    let log_prob = base.log_prob(weights, &mut x[..model.dim()], scratch) + ladj;
+    let log_prob = base.log_prob(weights, &x[..model.dim()], scratch) + ladj;
     // An infinite density is as little to be trusted as none.
     if log_prob > LOG_PROB_MIN && log_prob < f32::INFINITY { log_prob } else { LOG_PROB_MIN }
 }

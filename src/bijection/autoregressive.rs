@@ -9,7 +9,7 @@
 //!
 //! # Parameters
 //!
-//! `N` free parameters, the live weights and biases of the masked network: what a mask removes is
+//! `W` free parameters, the live weights and biases of the masked network: what a mask removes is
 //! neither stored nor counted. Its inputs are the C + D numbers, its outputs P for each: affine 2,
 //! rational-quadratic 3 K − 1, linear-rational 4 K − 1.
 //! Packed weights: three constants (limits, gate bias or outer slope), π \[D\], the network.
@@ -22,7 +22,7 @@
 //!
 //! # Gradient
 //!
-//! The walk backwards: from the last number's map to its outputs, to the units of the last degree,
+//! dx by the walk backwards: from the last number's map to its outputs, to the units of the last degree,
 //! and so on; what reaches x\[πₖ\] through the later numbers' units joins what its own map gives.
 //!
 //! # Source

@@ -10,8 +10,9 @@
 //!
 //! # Parameters
 //!
-//! `N` free parameters: those of the network with C inputs, hidden layers of h₁, h₂ … units and as
-//! many outputs as the layer has free parameters. Packed weights: the network.
+//! `(C + 1) H + (H + 1) H + (H + 1) M D` free parameters with two hidden layers of H units, for a
+//! Householder product; as many outputs as the layer has free parameters stand for M D elsewhere.
+//! Packed weights: the network.
 //!
 //! # Inverse
 //!
@@ -19,7 +20,7 @@
 //!
 //! # Gradient
 //!
-//! The layer's dw, through its `constrain`, is the gradient of the network's outputs; from there
+//! dx is the layer's own. Its dw, through its `constrain`, is the gradient of the network's outputs; from there
 //! through the network to its weights and to the context.
 //!
 //! # Source

@@ -11,9 +11,9 @@
 //!
 //! # Parameters
 //!
-//! `d S + N` free parameters: S of a static spline where the first part has one (3 K − 1 or 4 K − 1,
-//! else 0), and N of the network with C + d inputs, hidden layers of h₁, h₂ … units and (D − d) P
-//! outputs, P of one number's map: affine 2, rational-quadratic 3 K − 1, linear-rational 4 K − 1.
+//! `(C + d + 1) H + (H + 1) H + (H + 1) (D − d) (3 K − 1)` free parameters with two hidden layers of H
+//! units and rational-quadratic splines; with linear-rational ones 4 K − 1 instead of 3 K − 1, with an
+//! affine map 2. Splines of the first part add d (3 K − 1), or d (4 K − 1).
 //! A dense network from a to b to c has (a + 1) b + (b + 1) c.
 //! Packed weights: three constants (limits, gate bias or outer slope), the splines of the first
 //! part, the network, whose outputs stand number by number.
@@ -24,7 +24,7 @@
 //!
 //! # Gradient
 //!
-//! dx₂ and the gradient of the outputs from f; from the outputs through the network to its weights, to
+//! dx: dx₂ and the gradient of the outputs from f; from the outputs through the network to its weights, to
 //! the context and to x₁, where it joins what comes from z₁.
 //!
 //! # Source

@@ -63,8 +63,7 @@ impl Bijection for Exp {
         let mut ladj = Sum4::new(zero);
         for (i, z) in z.iter_mut().enumerate() {
             // The lanes' logarithm knows positive numbers only.
-            let positive = R::select(zero.ge(*z), zero / zero, *z);
-            *z = R::select(zero.ge(*z), positive, positive.ln());
+            *z = R::select(zero.ge(*z), z.lift(f32::NAN), z.ln());
             ladj.add(i, *z);
         }
         -ladj.total()

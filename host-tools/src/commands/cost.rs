@@ -137,7 +137,8 @@ fn layers(out: Option<&Path>) -> anyhow::Result<ExitCode> {
 fn instructions(bench: &Bench, layers: Vec<(Layer, Shape)>) -> anyhow::Result<[u64; 2]> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("layers.flx");
-    let stack = Stack { dim: shape::DIM, context: 0, layers, base: Base::Normal };
+    let context = layers.iter().map(|(_, shape)| shape.context).max().unwrap_or(0);
+    let stack = Stack { dim: shape::DIM, context, layers, base: Base::Normal };
     // Not every layer exists with large weights.
     let mut models = [0.5, 0.1, 0.02].into_iter().map(|spread| random_model(&stack, spread));
     let bytes = models.find(|bytes| Model::new_checked(bytes).is_ok());

@@ -37,7 +37,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Train a flow on normal data and pack it for a device
-    Train(train::Args),
+    Train(Box<train::Args>),
     /// Score every row: log density, score, p-value, alarm
     Score(score::Args),
     /// Mean NLL of data, and how well the score finds labelled anomalies

@@ -1,6 +1,6 @@
 //! The shape at which a layer is explained and measured.
 
-use fluxlet::bijection::{Layer, Shape};
+use fluxlet::bijection::{Layer, Shape, option};
 use fluxlet::conditioner::{Activation, Network};
 
 /// D where nothing else is asked for.
@@ -18,7 +18,8 @@ pub fn example(layer: Layer, dim: usize, arg: Option<usize>) -> Option<Shape> {
 fn usual(layer: Layer) -> usize {
     match layer.file() {
         // Bins, and terms of a series.
-        "rational_quadratic" | "rational_linear" | "matrix_exponential" => 8,
+        "rational_quadratic" | "rational_linear" | "matrix_exponential" | "coupling"
+        | "autoregressive" => 8,
         // Reflections, units, ...
         _ => 4,
     }
@@ -27,28 +28,28 @@ fn usual(layer: Layer) -> usize {
 /// Shapes in the order in which they are worth a try.
 fn candidates(layer: Layer, dim: usize, arg: Option<usize>) -> impl Iterator<Item = Shape> {
     let any = [0, usual(layer)].into_iter().chain(1..=64);
-    let args: Vec<usize> = arg.map_or_else(|| any.collect(), |arg| vec![arg]);
-    args.into_iter().flat_map(move |arg| {
-        (0..8).flat_map(move |option| {
-            let shape = Shape::new(dim, arg, option);
-            if layer.is_conditioned() { conditioned(shape) } else { vec![shape] }
-        })
+    let args: Vec<usize> = match arg {
+        Some(arg) => vec![arg],
+        None if layer.is_conditioned() => vec![usual(layer)],
+        None => any.collect(),
+    };
+    args.into_iter().map(move |arg| {
+        let shape = Shape::new(dim, arg, 0);
+        if layer.is_conditioned() { conditioned(layer, shape) } else { shape }
     })
 }
 
-/// A small network in front of a layer: two hidden layers of 16 units, half of D in a coupling's
-/// first part.
-fn conditioned(shape: Shape) -> Vec<Shape> {
+/// A small network in front of a layer: two hidden layers of 16 units; rational-quadratic splines
+/// behind half of D in a coupling, reflections that turn with two numbers of context.
+fn conditioned(layer: Layer, shape: Shape) -> Shape {
     let network = Network { hidden: [16, 16, 0, 0], activation: Activation::Relu };
-    let transformers = [Layer::RationalQuadratic, Layer::Affine];
-    let mut shapes = Vec::new();
-    for transformer in transformers {
-        for (context, split) in [(0, 0), (0, shape.dim / 2), (CONTEXT, 0), (CONTEXT, shape.dim / 2)]
-        {
-            shapes.push(Shape { context, split, transformer, network, ..shape });
-        }
-    }
-    shapes
+    let (transformer, context) = match layer {
+        Layer::Conditional => (Layer::Householder, CONTEXT),
+        _ => (Layer::RationalQuadratic, 0),
+    };
+    let split = if layer == Layer::Coupling { shape.dim / 2 } else { 0 };
+    let option = if context > 0 { option::CONTEXT } else { 0 };
+    Shape { context, split, transformer, network, option, ..shape }
 }
 
 /// The shape in the letters of the documentation. `formula` says which letter the argument has: N
@@ -61,6 +62,8 @@ pub fn letters(shape: Shape, formula: &str) -> Vec<(char, usize)> {
         ('C', shape.context),
         ('d', shape.split),
         ('H', usize::from(shape.network.hidden[0])),
+        // What masks leave has no formula in these letters: it is counted.
+        ('W', if formula.contains('W') { Layer::Autoregressive.theta_len(shape) } else { 0 }),
     ];
     let said = |(letter, value): &(char, usize)| *value > 0 || formula.contains(*letter);
     all.into_iter().filter(said).collect()

@@ -25,7 +25,7 @@ impl Part {
 /// z = (x − shift) scale; a negative scale takes a diagonal matrix behind it.
 pub(super) fn affine(shift: &[f64], scale: &[f64]) -> Result<Vec<Part>, String> {
     let dim = shift.len();
-    if scale.iter().any(|scale| *scale == 0.0) {
+    if scale.contains(&0.0) {
         return Err("a scale of zero".into());
     }
     let mut part = Part::neutral(Layer::Affine, Shape::new(dim, 0, 0))?;
