@@ -42,6 +42,31 @@ const TOLERANCES: [(&str, f64); 10] = [
 /// `f32` may be off by this many times Pyro's own error in `f32`, plus 1e-5 of 1 + |expected|.
 const TIMES_PYRO: f64 = 4.0;
 
+/// Types that have no static layer of one row; `host-tools/tests/goldens.rs` checks, through the importer.
+const IMPORTED: [&str; 20] = [
+    // Along another axis than the last.
+    "DiscreteCosineTransform",
+    "ConditionalSpline",
+    "SplineCoupling",
+    "SplineAutoregressive",
+    "ConditionalSplineAutoregressive",
+    "ConditionalHouseholder",
+    "AffineTransform",
+    "Permute",
+    "AffineCoupling",
+    "ConditionalAffineCoupling",
+    "AffineAutoregressive",
+    "ConditionalAffineAutoregressive",
+    "BatchNorm",
+    "BatchNormTrain",
+    "ConditionalGeneralizedChannelPermute",
+    "ConditionalMatrixExponential",
+    "DenseNN",
+    "ConditionalDenseNN",
+    "AutoRegressiveNN",
+    "ConditionalAutoRegressiveNN",
+];
+
 /// ½ ln 2π, to the last digit of `f64`.
 const HALF_LN_TAU: f64 = 0.918_938_533_204_672_8;
 
@@ -430,6 +455,7 @@ fn pyro_agrees() {
         };
         match known {
             Some(()) => checked += 1,
+            None if IMPORTED.contains(&golden.entry["type"].as_str().unwrap_or("?")) => {}
             None => {
                 let kind = golden.entry["type"].as_str().unwrap_or("?");
                 let dim = &golden.entry["config"]["dim"];

@@ -166,8 +166,23 @@ pub fn read(library: Library, arch: &Path, weights: &Path) -> Result<Imported, E
     let text = fs::read_to_string(arch).map_err(|e| file(arch, e.kind().to_string()))?;
     let flow: Value = serde_json::from_str(&text).map_err(|e| file(arch, e.to_string()))?;
     let bytes = fs::read(weights).map_err(|e| file(weights, e.kind().to_string()))?;
-    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| file(weights, e.to_string()))?;
+    SafeTensors::deserialize(&bytes).map_err(|e| file(weights, e.to_string()))?;
+    from_memory(library, arch, &flow, &bytes)
+}
 
+/// A flow from a description, called `arch` in errors, and the bytes of a safetensors file.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn from_memory(
+    library: Library,
+    arch: &Path,
+    flow: &Value,
+    weights: &[u8],
+) -> Result<Imported, Error> {
+    let file = |path: &Path, why: String| Error::File { path: path.into(), why };
+    let tensors = SafeTensors::deserialize(weights).map_err(|e| file(arch, e.to_string()))?;
     let (expected, order) = match library {
         Library::Pyro => (None, "noise -> data"),
         Library::Zuko => (Some("zuko"), "data -> noise"),
