@@ -5,7 +5,7 @@ use fluxlet::Base;
 use fluxlet::bijection::{Layer, Shape, Tails};
 use fluxlet_tools::backend::{Backend, Cpu};
 use fluxlet_tools::stack::Stack;
-use fluxlet_tools::train::{FlowConfig, Outside, Rotation, Spline};
+use fluxlet_tools::train::{Act, FlowConfig, Kind, Outside, Rotation, Spline};
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
@@ -22,21 +22,26 @@ fn weights(stack: &Stack, rng: &mut impl Rng) -> Vec<f32> {
 
 /// −log p of one row and its gradient, layer by layer.
 fn reference(stack: &Stack, w: &[f64], row: &[f32], dw: &mut [f64]) -> f64 {
-    let mut scratch = vec![0.0; 64];
+    let mut scratch = vec![0.0; 4096];
+    let dim = stack.dim;
     let mut x: Vec<f64> = row.iter().map(|x| f64::from(*x)).collect();
     let mut inputs = Vec::new();
     let mut ladj = 0.0;
     for span in stack.spans() {
-        inputs.push(x.clone());
-        ladj += span.layer.forward(span.shape, &w[span.weights], &mut x, &mut scratch);
+        let seen = dim + span.shape.context;
+        inputs.push(x[..seen].to_vec());
+        let w = &w[span.weights];
+        ladj += span.layer.forward(span.shape, w, &mut x[..seen], &mut scratch);
     }
     let (_, base) = stack.base_spans();
-    let nll = -(ladj + stack.base.log_prob(&w[base.clone()], &x, &mut scratch));
-    stack.base.backward(&w[base.clone()], &mut x, -1.0, &mut dw[base], &mut scratch);
+    let z = &mut x[..dim];
+    let nll = -(ladj + stack.base.log_prob(&w[base.clone()], z, &mut scratch));
+    stack.base.backward(&w[base.clone()], z, -1.0, &mut dw[base], &mut scratch);
     let spans: Vec<_> = stack.spans().collect();
     for (span, input) in spans.iter().zip(&mut inputs).rev() {
         let (w, dw) = (&w[span.weights.clone()], &mut dw[span.weights.clone()]);
-        span.layer.backward(span.shape, w, input, &mut x, -1.0, dw, &mut scratch);
+        let dz = &mut x[..dim + span.shape.context];
+        span.layer.backward(span.shape, w, input, dz, -1.0, dw, &mut scratch);
     }
     nll
 }
@@ -51,8 +56,9 @@ fn lanes_agree_with_one_number_at_a_time() {
         (Rotation::Householder, Spline::Linear, Outside::Identity, 3),
         (Rotation::Dct, Spline::Linear, Outside::Linear, 1),
     ] {
+        let rotation = Some(rotation);
         let flow = FlowConfig { rotation, spline, tails, components, ..FlowConfig::default() };
-        let stack = flow.stack(dim);
+        let stack = flow.stack(dim, 0).unwrap();
         assert!(Tails::from_code(stack.layers[2].1.option).is_some());
         let w = weights(&stack, &mut rng);
         compare(&stack, &w, &mut rng);
@@ -74,9 +80,28 @@ fn lanes_agree_on_the_linear_layers() {
     compare(&stack, &w, &mut rng);
 }
 
+#[test]
+fn lanes_agree_on_networks_with_and_without_context() {
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    for (kind, spline, activation, residual, context) in [
+        (Kind::Coupling, Spline::Quadratic, Act::Relu, false, 0),
+        (Kind::Coupling, Spline::Linear, Act::Silu, true, 2),
+        (Kind::Autoregressive, Spline::Quadratic, Act::Elu, true, 1),
+        (Kind::Autoregressive, Spline::Linear, Act::Tanh, false, 0),
+        (Kind::Autoregressive, Spline::Affine, Act::Relu, false, 2),
+    ] {
+        let hidden = if residual { vec![9, 2] } else { vec![9, 12] };
+        let flow =
+            FlowConfig { kind, spline, activation, residual, hidden, ..FlowConfig::default() };
+        let stack = flow.stack(6, context).unwrap();
+        let w = weights(&stack, &mut rng);
+        compare(&stack, &w, &mut rng);
+    }
+}
+
 /// Likelihood and gradient of some rows, in lanes and one number at a time.
 fn compare(stack: &Stack, w: &[f32], rng: &mut ChaCha8Rng) {
-    let dim = stack.dim;
+    let dim = stack.row_len();
     // No multiple of a chunk or of the lanes, and a third of the rows beyond the knots.
     let mut rows: Vec<f32> = (0..75 * dim).map(|_| rng.sample(StandardNormal)).collect();
     rows[..25 * dim].iter_mut().for_each(|x| *x *= 4.0);

@@ -45,7 +45,7 @@
 //! # Gradient
 //!
 //! From dz and dladj by the chain rule through ξ, δ, d₀, d₁ and h, with S as above, φ = ξ η and
-//! ladj = 2 ln δ + ln γ − 2 ln β; each line of [`RationalQuadratic::backward`] is one partial
+//! ladj = 2 ln δ + ln γ − 2 ln β; each line of `RationalQuadratic::backward` is one partial
 //! derivative:
 //!
 //! ```text
