@@ -61,7 +61,7 @@ fn lanes_agree_with_one_number_at_a_time() {
         let stack = flow.stack(dim, 0).unwrap();
         assert!(Tails::from_code(stack.layers[2].1.option).is_some());
         let w = weights(&stack, &mut rng);
-        compare(&stack, &w, &mut rng);
+        compare(&stack, &w, 1e-5, &mut rng);
     }
 }
 
@@ -77,7 +77,7 @@ fn lanes_agree_on_the_linear_layers() {
     ];
     let stack = Stack { dim: 6, context: 0, layers, base: Base::Normal };
     let w = weights(&stack, &mut rng);
-    compare(&stack, &w, &mut rng);
+    compare(&stack, &w, 1e-5, &mut rng);
 }
 
 #[test]
@@ -95,12 +95,13 @@ fn lanes_agree_on_networks_with_and_without_context() {
             FlowConfig { kind, spline, activation, residual, hidden, ..FlowConfig::default() };
         let stack = flow.stack(6, context).unwrap();
         let w = weights(&stack, &mut rng);
-        compare(&stack, &w, &mut rng);
+        // A rounding of a unit reaches a spline by its steepest bin.
+        compare(&stack, &w, 1e-4, &mut rng);
     }
 }
 
 /// Likelihood and gradient of some rows, in lanes and one number at a time.
-fn compare(stack: &Stack, w: &[f32], rng: &mut ChaCha8Rng) {
+fn compare(stack: &Stack, w: &[f32], allowed: f64, rng: &mut ChaCha8Rng) {
     let dim = stack.row_len();
     // No multiple of a chunk or of the lanes, and a third of the rows beyond the knots.
     let mut rows: Vec<f32> = (0..75 * dim).map(|_| rng.sample(StandardNormal)).collect();
@@ -113,10 +114,10 @@ fn compare(stack: &Stack, w: &[f32], rng: &mut ChaCha8Rng) {
     let mut expected = vec![0.0; w.len()];
     let sum: f64 = rows.chunks(dim).map(|row| reference(stack, &exact, row, &mut expected)).sum();
     // f32 rounds each of some hundred operations a row: relative to the sum of 75 rows.
-    assert!((nll - sum).abs() < 1e-5 * (75.0 + sum.abs()), "{stack:?}: {nll} for {sum}");
+    assert!((nll - sum).abs() < allowed * (75.0 + sum.abs()), "{stack:?}: {nll} for {sum}");
     let size = expected.iter().fold(0.0_f64, |a, b| a.max(b.abs()));
     for (i, (got, expected)) in dw.iter().zip(&expected).enumerate() {
         let error = (got - expected).abs() / size;
-        assert!(error < 1e-5, "{stack:?}: weight {i}: {got} for {expected}");
+        assert!(error < allowed, "{stack:?}: weight {i}: {got} for {expected}");
     }
 }

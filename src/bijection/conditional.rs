@@ -10,8 +10,8 @@
 //!
 //! # Parameters
 //!
-//! `(C + 1) H + (H + 1) H + (H + 1) M D` free parameters with two hidden layers of H units, for a
-//! Householder product; as many outputs as the layer has free parameters stand for M D elsewhere.
+//! `W` free parameters, those of the network. With two hidden layers of H units and a Householder
+//! product: (C + 1) H + (H + 1) H + (H + 1) M D.
 //! Packed weights: the network.
 //!
 //! # Inverse

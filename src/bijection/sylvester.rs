@@ -26,7 +26,7 @@
 //!
 //! # Gradient
 //!
-//! With t = tanh v, g = 1 − t², s = t² + k g, on the first M numbers: dR = dz tᵀ, dt = Rᵀ dz,
+//! For dx and the weights: With t = tanh v, g = 1 − t², s = t² + k g, on the first M numbers: dR = dz tᵀ, dt = Rᵀ dz,
 //! dk = dladj g/s, dv = dt g − 2 dladj (k − 1) t g/s, dR̃ = dv yᵀ, db = dv, dy = dz + R̃ᵀ dv; the
 //! triangles' upper parts only, and dk to the two diagonals. The reflections as in `householder.rs`,
 //! on both sides.

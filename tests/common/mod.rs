@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "every test file uses its own part")]
 
+pub(crate) mod counted;
 pub(crate) mod draw;
 pub(crate) mod dual;
 pub(crate) mod goldens;

@@ -62,11 +62,21 @@ pub fn letters(shape: Shape, formula: &str) -> Vec<(char, usize)> {
         ('C', shape.context),
         ('d', shape.split),
         ('H', usize::from(shape.network.hidden[0])),
-        // What masks leave has no formula in these letters: it is counted.
-        ('W', if formula.contains('W') { Layer::Autoregressive.theta_len(shape) } else { 0 }),
+        // A network's parameters are counted: what masks leave has no formula in these letters.
+        ('W', if formula.contains('W') { network_len(shape) } else { 0 }),
     ];
     let said = |(letter, value): &(char, usize)| *value > 0 || formula.contains(*letter);
     all.into_iter().filter(said).collect()
+}
+
+/// Free parameters of the layer with a network that this is a shape of.
+fn network_len(shape: Shape) -> usize {
+    let layers = [Layer::Conditional, Layer::Coupling, Layer::Autoregressive];
+    let found = layers.into_iter().find(|layer| match layer {
+        Layer::Coupling => shape.split > 0,
+        layer => layer.exists(shape),
+    });
+    found.map_or(0, |layer| layer.theta_len(shape))
 }
 
 /// `D = 8, K = 8`.

@@ -1,6 +1,7 @@
 //! Models that no training makes, and inputs that none should meet.
 
 use fluxlet::bijection::{Layer, Shape, Tails};
+use fluxlet::conditioner::{Activation, Network};
 use fluxlet::features::Window;
 use fluxlet::model::tag;
 use fluxlet::{Base, Calibration, Model};
@@ -11,6 +12,9 @@ use rand_chacha::ChaCha8Rng;
 /// Every layer once, splines of both kinds with tails of both kinds, and a mixture.
 pub(crate) fn every_layer(dim: usize) -> Stack {
     let shape = |arg, option| Shape::new(dim, arg, option);
+    let network = Network { hidden: [5, 4, 0, 0], activation: Activation::Tanh };
+    let conditioned =
+        |split, arg, transformer| Shape { split, transformer, network, ..shape(arg, 0) };
     let (identity, linear) = (Tails::Identity as u8, Tails::Linear as u8);
     let layers = vec![
         (Layer::Affine, shape(0, 0)),
@@ -22,19 +26,23 @@ pub(crate) fn every_layer(dim: usize) -> Stack {
         (Layer::RationalLinear, shape(4, linear)),
         (Layer::Permutation, shape(0, 0)),
         (Layer::RationalQuadratic, shape(7, linear)),
+        (Layer::Coupling, conditioned(dim / 2, 4, Layer::RationalQuadratic)),
         (Layer::LowerUpper, shape(0, 0)),
+        (Layer::Autoregressive, conditioned(0, 0, Layer::Affine)),
         (Layer::Radial, shape(0, 0)),
         (Layer::LeakyRelu, shape(0, 0)),
         (Layer::Sylvester, shape(dim.min(3), 0)),
         (Layer::Softplus, shape(0, 0)),
         (Layer::Tanh, shape(0, 0)),
+        (Layer::Exp, shape(0, 0)),
         (Layer::Affine, shape(0, 0)),
         (Layer::RationalLinear, shape(6, identity)),
         (Layer::MatrixExponential, shape(6, 0)),
         (Layer::LowerCholesky, shape(0, 0)),
         (Layer::Haar, shape(0, 1)),
     ];
-    for layer in Layer::ALL {
+    // Without a context there is nothing for a conditional layer to read.
+    for layer in Layer::ALL.iter().filter(|layer| **layer != Layer::Conditional) {
         assert!(layers.iter().any(|(own, _)| own == layer), "{} is missing", layer.name());
     }
     Stack { dim, context: 0, layers, base: Base::Mixture(3) }
