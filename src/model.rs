@@ -246,14 +246,22 @@ fn checksum(bytes: &[u8]) -> u32 {
     digest.finalize()
 }
 
-/// Whether a hostile record asks for more weights than a 32-bit processor can count.
-fn too_large(shape: Shape) -> bool {
+/// Whether a layer with a network asks for more weights than a 32-bit processor can count in bytes.
+///
+/// Without a network the largest is a Sylvester layer, 2²⁵ weights. With one, each of its products
+/// has at most `width` rows, the last `outputs` in all, and a row has no more than all inputs, the
+/// units before it and a bias. 2²⁸ weights are 2³⁰ bytes, so that neither sums of such lengths nor
+/// the scratch space, which holds the network's units twice and its outputs once, leave 32 bits.
+fn too_large(layer: Layer, shape: Shape) -> bool {
+    let Some((network, _)) = layer.conditioner(shape) else { return false };
     let [dim, context, arg] = [shape.dim, shape.context, shape.arg].map(|n| n as u64);
     let width = shape.network.hidden.iter().copied().max().map_or(0, u64::from);
     let inputs = dim + context + width + 1;
-    let outputs = dim * (4 * arg + dim + 4);
-    // A network has at most 33 products of hidden units.
-    33 * width * inputs + outputs * inputs > 1 << 28
+    let outputs = match layer {
+        Layer::Conditional => dim * dim.max(arg),
+        _ => 4 * dim * (arg + 1),
+    };
+    (network.layers() as u64 * width + outputs) * inputs > 1 << 28
 }
 
 /// A record read.
@@ -361,7 +369,7 @@ impl<'m> Model<'m> {
             let record = Record::read(&mut rest, dim, context).ok_or(short)?;
             let code = record.code;
             let layer = record.layer.ok_or(Error::UnknownLayer { layer: index, code })?;
-            if !layer.exists(record.shape) || too_large(record.shape) {
+            if !layer.exists(record.shape) || too_large(layer, record.shape) {
                 return Err(Error::Shape { layer: index });
             }
         }

@@ -9,7 +9,8 @@ mod common;
 use common::draw::{Case, shapes};
 use common::dual::{Dual, constants, seeded};
 use common::{Worst, packed};
-use fluxlet::bijection::{Layer, Shape};
+use fluxlet::bijection::{Layer, Shape, option};
+use fluxlet::conditioner::{Activation, Network};
 use fluxlet::math::Real;
 use fluxlet::weights::Packed;
 
@@ -353,6 +354,44 @@ fn valid_refuses_what_is_no_bijection() {
         w[i] = weight;
         let valid = layer.valid(shape, Packed::new(&packed(&w)));
         assert!(!valid, "{} option {option}: w[{i}] = {weight}", layer.name());
+    }
+}
+
+#[test]
+fn valid_refuses_networks_around_what_is_no_bijection() {
+    let (affine, spline, linear) = (Layer::Affine, Layer::RationalQuadratic, Layer::RationalLinear);
+    let first = option::FIRST_SPLINE;
+    // One weight of a neutral layer of two numbers, with splines of three bins, replaced.
+    let refused = [
+        (Layer::Coupling, affine, 0, 0, 3.0), // limits of the log scale that meet
+        (Layer::Coupling, affine, 0, 1, -5.5), // or are out of order
+        (Layer::Coupling, spline, 0, 1, -4.0), // an interval of no length
+        (Layer::Coupling, spline, first, 6, 9.0), // the first part's knots of x out of order
+        (Layer::Coupling, spline, first, 7, -4.0), // its knots of y
+        (Layer::Coupling, spline, first, 8, 0.0), // a slope of zero
+        (Layer::Coupling, spline, first, 4, -4.5), // y jumps to the tail below
+        (Layer::Coupling, linear, first, 15, 1.0), // λ at the end of its bin
+        (Layer::Autoregressive, affine, 0, 0, 3.0), // limits that meet
+        (Layer::Autoregressive, spline, 0, 1, -9.0), // limits out of order
+        (Layer::Autoregressive, affine, 0, 3, 1.0), // one position twice
+        (Layer::Autoregressive, spline, 0, 4, 2.0), // a position behind the last
+        (Layer::Autoregressive, spline, 0, 4, 0.5), // half a position
+        (Layer::Autoregressive, spline, 0, 4, -1.0), // a position before the first
+    ];
+    for (layer, transformer, option, i, weight) in refused {
+        let shape = Shape {
+            split: usize::from(layer == Layer::Coupling),
+            transformer,
+            network: Network { hidden: [3, 0, 0, 0], activation: Activation::Relu },
+            ..Shape::new(2, if transformer == affine { 0 } else { 3 }, option)
+        };
+        assert!(layer.exists(shape), "{} {shape:?}", layer.name());
+        let mut w = vec![f64::NAN; layer.weight_len(shape)];
+        layer.neutral(shape, 0.0, &mut w);
+        assert!(layer.valid(shape, Packed::new(&packed(&w))), "{}: neutral", layer.name());
+        w[i] = weight;
+        let valid = layer.valid(shape, Packed::new(&packed(&w)));
+        assert!(!valid, "{} {transformer:?} option {option}: w[{i}] = {weight}", layer.name());
     }
 }
 
