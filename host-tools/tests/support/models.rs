@@ -16,7 +16,7 @@ pub(crate) fn every_layer(dim: usize) -> Stack {
     let conditioned =
         |split, arg, transformer| Shape { split, transformer, network, ..shape(arg, 0) };
     let (identity, linear) = (Tails::Identity as u8, Tails::Linear as u8);
-    let layers = vec![
+    let mut layers = vec![
         (Layer::Affine, shape(0, 0)),
         (Layer::Dct, shape(0, 0)),
         (Layer::RationalQuadratic, shape(5, identity)),
@@ -41,9 +41,13 @@ pub(crate) fn every_layer(dim: usize) -> Stack {
         (Layer::LowerCholesky, shape(0, 0)),
         (Layer::Haar, shape(0, 1)),
     ];
-    // Without a context there is nothing for a conditional layer to read.
-    for layer in Layer::ALL.iter().filter(|layer| **layer != Layer::Conditional) {
-        assert!(layers.iter().any(|(own, _)| own == layer), "{} is missing", layer.name());
+    // Without a context there is nothing for a conditional layer to read, and one number has no two
+    // parts.
+    layers.retain(|(layer, shape)| layer.exists(*shape));
+    for layer in Layer::ALL {
+        let absent = *layer == Layer::Conditional || (*layer == Layer::Coupling && dim == 1);
+        let found = layers.iter().any(|(own, _)| own == layer);
+        assert!(found != absent, "{} at D = {dim}", layer.name());
     }
     Stack { dim, context: 0, layers, base: Base::Mixture(3) }
 }
