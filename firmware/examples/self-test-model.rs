@@ -48,7 +48,14 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let provenance: &[u8] = b"pseudo-random weights for the firmware's self-test";
     let sections = [(tag::PROVENANCE, provenance)];
-    let parts = Parts { dim: DIM, context: 0, layers: &layers, base, weights: &weights, sections: &sections };
+    let parts = Parts {
+        dim: DIM,
+        context: 0,
+        layers: &layers,
+        base,
+        weights: &weights,
+        sections: &sections,
+    };
     let mut bytes = vec![0; parts.byte_len()];
     parts.write(&mut bytes);
     fluxlet::Model::new_checked(&bytes)?;
