@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use fluxlet::bijection::{Layer, Tails};
+use fluxlet::bijection::{Layer, Shape, Tails, option};
+use fluxlet::model::LayerWeights;
 use fluxlet::{Base, Model};
 use serde::Serialize;
 
@@ -11,7 +12,8 @@ use serde::Serialize;
 pub struct Line {
     /// Kind of layer.
     pub kind: &'static str,
-    /// Shape in letters: D, K, M, N, C, the tails, and the number that a user chose for the layer.
+    /// Shape in letters: D, K, M, N, C, d, the tails, the number that a user chose for the layer, its
+    /// network, and whether the model runs it backwards.
     pub shape: String,
     /// Free parameters that training moves.
     pub parameters: usize,
@@ -48,6 +50,69 @@ pub struct Inspection {
     pub provenance: Option<String>,
 }
 
+/// The shape of a layer in letters, with its network and direction.
+fn letters(step: &LayerWeights) -> String {
+    let (shape, dim) = (step.shape, step.shape.dim);
+    let mut letters = match step.layer {
+        Layer::RationalQuadratic | Layer::RationalLinear => {
+            let tails = Tails::from_code(shape.option).unwrap_or(Tails::Identity);
+            let tails = if tails == Tails::Linear { "linear" } else { "identity" };
+            format!("D = {dim}, K = {}, {tails} tails", shape.arg)
+        }
+        Layer::MatrixExponential => format!("D = {dim}, N = {}", shape.arg),
+        Layer::Haar if shape.option == 1 => format!("D = {dim}, flipped"),
+        Layer::Householder | Layer::Sylvester => format!("D = {dim}, M = {}", shape.arg),
+        Layer::LeakyRelu => format!("D = {dim}, a = {}", step.weights.get(0)),
+        Layer::Power => format!("D = {dim}, p = {}", step.weights.get(0)),
+        layer if layer.is_conditioned() => conditioned(layer, shape),
+        _ => format!("D = {dim}"),
+    };
+    if shape.inverted {
+        letters.push_str(", backwards");
+    }
+    letters
+}
+
+/// Sizes of a layer with a network, what the network gives its parameters to, and the network.
+fn conditioned(layer: Layer, shape: Shape) -> String {
+    let mut sizes = format!("D = {}", shape.dim);
+    if shape.context > 0 {
+        sizes += &format!(", C = {}", shape.context);
+    }
+    if layer == Layer::Coupling {
+        sizes += &format!(", d = {}", shape.split);
+    }
+    let name = shape.transformer.name();
+    let transformer = match shape.transformer {
+        Layer::RationalQuadratic if shape.has(option::SOFT) => {
+            format!("soft {name}, K = {}", shape.arg)
+        }
+        Layer::RationalQuadratic | Layer::RationalLinear => format!("{name}, K = {}", shape.arg),
+        Layer::Householder => format!("{name}, M = {}", shape.arg),
+        Layer::MatrixExponential => format!("{name}, N = {}", shape.arg),
+        Layer::Affine if shape.has(option::SOFT) => format!("gated {name}"),
+        _ => name.to_string(),
+    };
+    let hidden = shape.network.hidden;
+    let form = if layer == Layer::Autoregressive { "masked" } else { "dense" };
+    let network = if shape.has(option::RESIDUAL) {
+        let residual = if form == "masked" { "masked residual" } else { "residual" };
+        format!("{residual} {} × {} blocks", hidden[0], hidden[1])
+    } else {
+        let widths = hidden.iter().take_while(|width| **width > 0).map(u16::to_string);
+        format!("{form} {}", widths.collect::<Vec<_>>().join("-"))
+    };
+    let skip = layer == Layer::Autoregressive && shape.has(option::SKIP);
+    let first = layer == Layer::Coupling && shape.has(option::FIRST_SPLINE);
+    let extra = match (skip, first) {
+        (true, _) => " with skip",
+        (_, true) => ", first part splined",
+        _ => "",
+    };
+    let activation = shape.network.activation.name();
+    format!("{sizes}, {transformer}, {network} {activation}{extra}")
+}
+
 impl Inspection {
     /// Looks at a model.
     pub fn new(model: &Model) -> Self {
@@ -56,24 +121,9 @@ impl Inspection {
             .layers()
             .map(|step| {
                 let shape = step.shape;
-                let tails = Tails::from_code(shape.option).unwrap_or(Tails::Identity);
-                let tails = if tails == Tails::Linear { "linear" } else { "identity" };
-                let letters = match step.layer {
-                    Layer::RationalQuadratic | Layer::RationalLinear => {
-                        format!("D = {dim}, K = {}, {tails} tails", shape.arg)
-                    }
-                    Layer::MatrixExponential => format!("D = {dim}, N = {}", shape.arg),
-                    Layer::Haar if shape.option == 1 => format!("D = {dim}, flipped"),
-                    Layer::Householder | Layer::Sylvester => {
-                        format!("D = {dim}, M = {}", shape.arg)
-                    }
-                    Layer::LeakyRelu => format!("D = {dim}, a = {}", step.weights.get(0)),
-                    Layer::Power => format!("D = {dim}, p = {}", step.weights.get(0)),
-                    _ => format!("D = {dim}"),
-                };
                 Line {
                     kind: step.layer.name(),
-                    shape: letters,
+                    shape: letters(&step),
                     parameters: step.layer.theta_len(shape),
                     bytes: 4 * step.layer.weight_len(shape),
                     multiply_adds: step.layer.multiply_adds(shape),

@@ -9,8 +9,10 @@ use std::path::PathBuf;
 
 use fluxlet::{Base, Model};
 use fluxlet_tools::import::{Imported, Library, read};
+use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
-use support::Folder;
+use serde_json::{Value, json};
+use support::{Folder, Ran};
 
 const FLOWS: [(Library, &str); 10] = [
     (Library::Pyro, "pyro_cond2"),
@@ -137,8 +139,11 @@ fn packed_models_score_within_the_library_s_own_error_in_f32() {
         let [exact, theirs] = ["log_prob_f64", "log_prob_f32"].map(|t| vectors.tensor(t).unwrap());
         let (ours, theirs) = (worst(&scores, &exact), worst(&theirs, &exact));
         println!("{name}: {ours:.1e}, the library {theirs:.1e}");
-        // Two roundings of the same steps: neither is better than the other on every row.
-        assert!(ours <= 4.0 * theirs + 1e-5, "{name}: {ours:e}, the library {theirs:e}");
+        // Two roundings of the same steps: neither is better than the other on every row. Row 20 of
+        // `pyro_plain` magnifies them: half a unit in the last place of what enters its layer 23
+        // moves its density by up to 1e-3, 2.3 times the library's error.
+        let factor = if name == "pyro_plain" { 4.0 } else { 2.0 };
+        assert!(ours <= factor * theirs + 1e-5, "{name}: {ours:e}, the library {theirs:e}");
     }
 }
 
@@ -159,29 +164,201 @@ fn what_has_no_counterpart_is_refused_by_name() {
     }
 }
 
-#[test]
-fn a_mask_that_degrees_do_not_imply_is_refused() {
-    let folder = Folder::new();
-    let bytes = std::fs::read(path("pyro_plain", "weights.safetensors")).expect("the weights");
+/// The weights of a flow with one tensor of four-byte numbers changed, in a file of `folder`.
+fn changed(folder: &Folder, flow: &str, tensor: &str, change: impl Fn(&mut [[u8; 4]])) -> PathBuf {
+    let bytes = std::fs::read(path(flow, "weights.safetensors")).expect("the weights");
     let file = SafeTensors::deserialize(&bytes).expect("a safetensors file");
+    assert!(file.tensor(tensor).is_ok(), "{flow} has no {tensor}");
     let tensors = file.tensors().into_iter().map(|(name, view)| {
         let mut data = view.data().to_vec();
-        if name == "layers.8.arn.layers.0.mask" {
-            // One unit no longer sees what its degree lets it see.
-            let at = data.chunks(4).rposition(|entry| entry != [0; 4]).expect("a live entry");
-            data[4 * at..4 * at + 4].fill(0);
+        if name == tensor {
+            change(data.as_chunks_mut().0);
+            assert_ne!(data, view.data(), "{tensor} is as it was");
         }
         (name, (view.dtype(), view.shape().to_vec(), data))
     });
     let tensors: Vec<_> = tensors.collect();
     let views = tensors.iter().map(|(name, (dtype, shape, data))| {
-        let view = safetensors::tensor::TensorView::new(*dtype, shape.clone(), data);
+        let view = TensorView::new(*dtype, shape.clone(), data);
         (name.as_str(), view.expect("sound sizes"))
     });
     let written = safetensors::serialize(views, None).expect("sound tensors");
     folder.write("changed.safetensors", written);
-    let changed = folder.path("changed.safetensors");
-    let error = read(Library::Pyro, &path("pyro_plain", "arch.json"), &changed).unwrap_err();
-    let said = error.to_string();
-    assert!(said.contains("layer 8, AffineAutoregressive") && said.contains("masks"), "{said}");
+    folder.path("changed.safetensors")
+}
+
+#[test]
+fn a_mask_that_degrees_do_not_imply_is_refused() {
+    const LIVE: [u8; 4] = 1f32.to_le_bytes();
+    const DEAD: [u8; 4] = [0; 4];
+    let folder = Folder::new();
+    let first = |mask: &[[u8; 4]], entry| mask.iter().position(|e| *e == entry).unwrap();
+    let close = |mask: &mut [[u8; 4]]| mask[mask.iter().rposition(|e| *e == LIVE).unwrap()] = DEAD;
+    let open = |mask: &mut [[u8; 4]]| mask[first(mask, DEAD)] = LIVE;
+    // Another input, but as many as before.
+    let swap = |mask: &mut [[u8; 4]]| {
+        let row = mask.chunks_exact_mut(4).find(|row| row.contains(&DEAD) && row.contains(&LIVE));
+        let row = row.expect("a row of both");
+        let (live, dead) = (first(row, LIVE), first(row, DEAD));
+        row.swap(live, dead);
+    };
+    type Change<'a> = &'a dyn Fn(&mut [[u8; 4]]);
+    let cases: [(Library, &str, &str, Change, &str); 6] = [
+        (Library::Pyro, "pyro_plain", "layers.8.arn.layers.0.mask", &close, "layer 8, Affine"),
+        (Library::Pyro, "pyro_plain", "layers.8.arn.layers.1.mask", &open, "layer 8, Affine"),
+        (Library::Pyro, "pyro_plain", "layers.9.arn.skip_layer.mask", &swap, "skip connections"),
+        (Library::Zuko, "zuko_autoregressive", "layers.0.hyper.2.mask", &open, "layer 0, Masked"),
+        // A coupling: units that read what they are to give, and outputs that are to read nothing.
+        (Library::Zuko, "zuko_coupling", "layers.0.hyper.0.mask", &open, "layer 0, Masked"),
+        (Library::Zuko, "zuko_coupling", "layers.0.hyper.4.mask", &open, "layer 0, Masked"),
+    ];
+    for (library, flow, tensor, change, said) in cases {
+        let weights = changed(&folder, flow, tensor, change);
+        let error = match read(library, &path(flow, "arch.json"), &weights) {
+            Err(error) => error.to_string(),
+            Ok(_) => panic!("{flow} with another {tensor} is let in"),
+        };
+        assert!(error.contains(said), "{tensor}: {error}");
+        assert!(error.contains("degrees imply"), "{tensor}: {error}");
+    }
+}
+
+#[test]
+fn a_changed_description_is_refused_by_name() {
+    let folder = Folder::new();
+    let cases = [
+        ("pyro", "pyro_plain", 19, "/type", json!("Planar"), "layer 19, Planar: no such layer"),
+        ("zuko", "zuko_coupling", 1, "/config/residual", json!(true), "residual = true"),
+        ("zuko", "zuko_coupling", 1, "/config/hyper/1", json!("dropout"), "dropout"),
+        ("zuko", "zuko_coupling", 0, "/config/univariate", json!("SOS"), "SOS"),
+        ("nflows", "nflows_coupling", 1, "/config/min_derivative", json!(0.01), "min_derivative"),
+        // Networks of other sizes than the layer says.
+        ("pyro", "pyro_plain", 7, "/config/split_dim", json!(3), "layer 7, AffineCoupling"),
+        ("pyro", "pyro_plain", 7, "/config/split_dim", json!(1), "layer 7, AffineCoupling"),
+        ("pyro", "pyro_plain", 5, "/config/count_bins", json!(3), "layer 5, SplineAuto"),
+        ("nflows", "nflows_coupling", 1, "/config/num_bins", json!(5), "layer 1, Piecewise"),
+        ("zuko", "zuko_coupling", 0, "/config/bins", json!(7), "layer 0, Masked"),
+    ];
+    for (library, name, layer, key, value, said) in cases {
+        let arch = std::fs::read_to_string(path(name, "arch.json")).expect("the description");
+        let mut arch: Value = serde_json::from_str(&arch).expect("JSON");
+        let entry = arch["layers"][layer].pointer_mut(key);
+        *entry.unwrap_or_else(|| panic!("{name} has no {key}")) = value;
+        folder.write("changed.json", arch.to_string());
+        let weights = path(name, "weights.safetensors");
+        let files = format!("--arch changed.json --weights {}", weights.display());
+        let Ran { code, stderr, .. } =
+            folder.run(&format!("import {library} {files} -o model.flx"));
+        assert_eq!(code, Some(2), "{name}, {key}: {stderr}");
+        assert!(stderr.starts_with("error: failed to import changed.json: layer"), "{stderr}");
+        assert!(stderr.contains(said), "{name}, {key}: {stderr}");
+        assert_eq!(folder.entries(), ["changed.json"]);
+    }
+}
+
+/// What of a layer's `learnable_parameters` is alive, from the files alone: what a mask removes is
+/// not, nor is the spline of a coupling's part that stays as it is.
+fn live_parameters(file: &SafeTensors, index: usize, entry: &Value) -> usize {
+    let config = &entry["config"];
+    let prefix = format!("layers.{index}.");
+    let unused = config["identity"] == json!(true);
+    let dead = file.tensors().into_iter().filter(|(name, _)| name.starts_with(&prefix));
+    let dead = dead.map(|(name, view)| match name.rsplit('.').next() {
+        Some("mask") => view.data().chunks(4).filter(|entry| **entry == [0; 4]).count(),
+        _ if unused && name.contains(".lower_spline.") => view.shape().iter().product(),
+        _ => 0,
+    });
+    entry["learnable_parameters"].as_u64().expect("a number") as usize - dead.sum::<usize>()
+}
+
+/// Parameters that a layer has here and not there: numbers that the library does not train, or keeps
+/// once for all pixels of a channel.
+fn added_parameters(dim: usize, entry: &Value) -> usize {
+    let channels = entry["config"]["channels"].as_u64().unwrap_or(0) as usize;
+    match entry["type"].as_str().expect("a type") {
+        "AffineTransform" => 2 * dim,
+        "LowerCholeskyAffine" => dim * (dim + 3) / 2,
+        // An affine map on either side of the tanh.
+        "SigmoidTransform" => 4 * dim,
+        // The scale beside the bias.
+        "LULinear" => dim,
+        "GeneralizedChannelPermute" => dim * dim - channels * channels,
+        "ConditionalGeneralizedChannelPermute" => {
+            let hidden = entry["config"]["hidden_dims"][0].as_u64().expect("a width") as usize;
+            (hidden + 1) * (dim * dim - channels * channels)
+        }
+        _ => 0,
+    }
+}
+
+#[test]
+fn every_layer_has_the_library_s_own_number_of_parameters() {
+    for (library, name) in FLOWS {
+        let flow = import(library, name);
+        let arch = std::fs::read_to_string(path(name, "arch.json")).expect("the description");
+        let arch: Value = serde_json::from_str(&arch).expect("JSON");
+        let bytes = std::fs::read(path(name, "weights.safetensors")).expect("the weights");
+        let file = SafeTensors::deserialize(&bytes).expect("a safetensors file");
+        for (index, entry) in arch["layers"].as_array().expect("layers").iter().enumerate() {
+            let own = flow.sources.iter().zip(&flow.stack.layers).filter(|(i, _)| **i == index);
+            let found: usize = own.map(|(_, (layer, shape))| layer.theta_len(*shape)).sum();
+            let live = live_parameters(&file, index, entry);
+            let expected = live + added_parameters(flow.stack.dim, entry);
+            let kind = &entry["type"];
+            println!("{name} {index} {kind}: {found}, of {}", entry["learnable_parameters"]);
+            assert_eq!(found, expected, "{name}, layer {index}, {kind}");
+        }
+    }
+}
+
+#[test]
+fn an_imported_model_is_one_like_any_other() {
+    let (name, folder) = ("pyro_cond2", Folder::new());
+    let (arch, weights) = (path(name, "arch.json"), path(name, "weights.safetensors"));
+    let files = format!("--arch {} --weights {}", arch.display(), weights.display());
+    let said = folder.json(&format!("import pyro {files} -o model.flx --json"));
+    assert_eq!(said, folder.json("inspect model.flx --json"));
+    let text = folder.ok(&format!("import pyro {files} -o again.flx"));
+    assert!(text.ends_with("wrote again.flx\n"), "{text}");
+    assert_eq!(folder.read("model.flx"), folder.read("again.flx"));
+    let shapes: Vec<&str> = said["layers"]
+        .as_array()
+        .expect("layers")
+        .iter()
+        .map(|line| line["shape"].as_str().expect("a shape"))
+        .collect();
+    assert_eq!(
+        shapes,
+        [
+            "D = 2",
+            "D = 2, C = 1, d = 1, Affine, dense 24-24 relu, backwards",
+            "D = 2, C = 1, Householder, M = 2, dense 16 relu, backwards",
+            "D = 2, C = 1, d = 0, RationalQuadratic, K = 8, dense 16-16 relu, backwards",
+            "D = 2, C = 1, Affine, masked 16 relu, backwards",
+            "D = 2",
+            "D = 2, C = 1, RationalLinear, K = 8, masked 24-24 relu, backwards",
+            "D = 2",
+        ]
+    );
+
+    let vectors = Vectors::read(name);
+    let rows = vectors.rows("v", 2, 1);
+    folder.write("v.npy", npy(&rows));
+    let scores = folder.ok("score model.flx v.npy");
+    let (head, cells) = support::parse_csv(&scores);
+    let place = head.iter().position(|cell| cell == "log_prob").expect("a column log_prob");
+    let found: Vec<f64> = support::column(&cells, place);
+    let [exact, theirs] = ["log_prob_f64", "log_prob_f32"].map(|t| vectors.tensor(t).unwrap());
+    assert!(worst(&found, &exact) <= 2.0 * worst(&theirs, &exact) + 1e-5);
+
+    let samples = folder.ok("sample model.flx --rows 5 --context 0.5");
+    let (_, cells) = support::parse_csv(&samples);
+    assert_eq!(cells.len(), 5);
+    assert!(cells.iter().flatten().all(|cell| cell.parse::<f32>().is_ok_and(f32::is_finite)));
+}
+
+fn npy(rows: &[Vec<f64>]) -> Vec<u8> {
+    let rows: Vec<[f32; 3]> =
+        rows.iter().map(|row| std::array::from_fn(|i| row[i] as f32)).collect();
+    support::data::npy(&rows)
 }

@@ -64,6 +64,8 @@ pub struct Imported {
     pub stack: Stack,
     /// Their weights, constants included, layer by layer.
     pub weights: Vec<f64>,
+    /// For each layer, the position in the description of the one that it comes from.
+    pub sources: Vec<usize>,
 }
 
 impl Imported {
@@ -205,7 +207,9 @@ pub fn from_memory(
     let layers = flow["layers"].as_array();
     let layers = layers.ok_or_else(|| file(arch, "it has no list \"layers\"".into()))?;
 
-    let mut parts: Vec<Part> = Vec::new();
+    // Pyro's layers run from noise to data, ours the other way.
+    let from_noise = library == Library::Pyro;
+    let mut groups: Vec<(usize, Vec<Part>)> = Vec::new();
     for (index, entry) in layers.iter().enumerate() {
         let kind = entry["type"].as_str().unwrap_or("?");
         let source = Source { tensors: &tensors, index, config: &entry["config"], dim, context };
@@ -216,19 +220,22 @@ pub fn from_memory(
         };
         let fail = |why| Error::Layer { path: arch.into(), index, kind: kind.into(), why };
         let mut built = built.map_err(fail)?;
-        if entry["inverse"].as_bool().unwrap_or(false) {
+        if entry["inverse"].as_bool().unwrap_or(false) != from_noise {
             parts::turn_round(&mut built);
         }
-        parts.extend(built);
+        groups.push((index, built));
     }
-    if library == Library::Pyro {
-        parts::turn_round(&mut parts);
+    if from_noise {
+        groups.reverse();
     }
-    let mut weights = Vec::new();
-    let mut layers = Vec::new();
-    for part in parts {
+    let (mut layers, mut weights, mut sources) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, part) in
+        groups.into_iter().flat_map(|(i, built)| built.into_iter().map(move |p| (i, p)))
+    {
         weights.extend(part.w);
         layers.push((part.layer, part.shape));
+        sources.push(index);
     }
-    Ok(Imported { stack: Stack { dim, context, layers, base: Base::Normal }, weights })
+    let stack = Stack { dim, context, layers, base: Base::Normal };
+    Ok(Imported { stack, weights, sources })
 }

@@ -52,6 +52,24 @@ impl Linear {
         self.mask.as_ref().is_none_or(|mask| mask[row * self.columns + column])
     }
 
+    /// Whether the row sees each of these columns, and no other.
+    fn sees_just(&self, row: usize, columns: &[usize]) -> bool {
+        let inside = |column: &usize| *column < self.columns && self.sees(row, *column);
+        columns.iter().all(inside) && self.sees_no_more(row, columns)
+    }
+
+    /// Whether these columns exist and the row sees no other than them.
+    fn sees_no_more(&self, row: usize, columns: &[usize]) -> bool {
+        let mut others = vec![true; self.columns];
+        for column in columns {
+            match others.get_mut(*column) {
+                Some(other) => *other = false,
+                None => return false,
+            }
+        }
+        others.iter().enumerate().all(|(column, other)| !other || !self.sees(row, column))
+    }
+
     fn at(&self, row: usize, column: usize) -> f64 {
         if self.sees(row, column) { self.weight[row * self.columns + column] } else { 0.0 }
     }
@@ -130,6 +148,7 @@ fn place(part: &mut Part, network: &Trained) -> Result<(), String> {
     }
     let masked = *layer == Layer::Autoregressive;
     let units = units(shape, network, masked)?;
+    let mut used = vec![false; network.layers[hidden].rows];
     for group in conditioner.groups() {
         let linear = &network.layers[group.layer.unwrap_or(hidden)];
         // The columns of a row: the units before it, or the inputs; then what skips.
@@ -160,28 +179,38 @@ fn place(part: &mut Part, network: &Trained) -> Result<(), String> {
                 return Err(format!("its network has {} outputs, too few", linear.rows));
             }
             w[start + group.position(row, 0)] = linear.bias[from];
+            // A dense layer may leave out what it could see, a masked one may not; neither sees more.
+            let whole =
+                if masked { linear.sees_just(from, seen) } else { linear.sees_no_more(from, seen) };
+            if !whole {
+                return Err("its masks are not those that its degrees imply".into());
+            }
             for (column, unit) in seen.iter().enumerate() {
-                if *unit >= linear.columns || (masked && !linear.sees(from, *unit)) {
-                    return Err("its masks are not those that its degrees imply".into());
-                }
                 w[start + group.position(row, column + 1)] = linear.at(from, *unit);
             }
+            if group.layer.is_none() {
+                used[from] = true;
+            }
             if let (None, Some(skip)) = (group.layer, &network.skip) {
-                let live = (0..skip.columns).filter(|c| skip.sees(from, *c)).count();
-                if live != direct {
+                let known = &network.inputs[..direct];
+                if from >= skip.rows || !skip.sees_just(from, known) {
                     return Err("its skip connections are not those that its degrees imply".into());
                 }
-                for (i, input) in network.inputs[..direct].iter().enumerate() {
+                for (i, input) in known.iter().enumerate() {
                     w[start + group.position(row, seen.len() + i + 1)] = skip.at(from, *input);
                 }
             }
-            let live = |c: &usize| linear.sees(from, *c);
-            if masked && (0..linear.columns).filter(live).count() != seen.len() {
-                return Err("its masks are not those that its degrees imply".into());
-            }
         }
     }
-    Ok(())
+    // An output that no map of ours takes may only be a constant, which the caller knows about.
+    let outputs = &network.layers[hidden];
+    match (0..outputs.rows).find(|row| !used[*row] && !outputs.sees_no_more(*row, &[])) {
+        Some(_) if outputs.mask.is_some() => {
+            Err("its masks are not those that its degrees imply".into())
+        }
+        Some(row) => Err(format!("nothing takes output {row} of its {}", outputs.rows)),
+        None => Ok(()),
+    }
 }
 
 /// The units of each hidden layer in our order: by degree where the network is masked.

@@ -25,6 +25,10 @@ pub(super) fn layer(kind: &str, source: &Source) -> Result<Vec<Part>, String> {
         return Err("residual = true: its blocks have another form than ours".into());
     }
     let hyper = source.config["hyper"].as_array().ok_or("no list \"hyper\"")?;
+    let known = ["linear", "activation"];
+    if let Some(other) = hyper.iter().find(|module| !known.iter().any(|name| *module == name)) {
+        return Err(format!("the module {other} of its network"));
+    }
     let linear = hyper.iter().enumerate().filter(|(_, module)| *module == "linear");
     let layers: Vec<Linear> = linear
         .map(|(i, _)| Linear::read(source, &format!("hyper.{i}")))
