@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use fluxlet::bijection::{Layer, Tails};
+use fluxlet::bijection::domain::Kind;
+use fluxlet::bijection::{Domain, Layer, Tails};
 use fluxlet::{Base, Model};
 use serde::Serialize;
 
@@ -69,6 +70,14 @@ impl Inspection {
                     }
                     Layer::LeakyRelu => format!("D = {dim}, a = {}", step.weights.get(0)),
                     Layer::Power => format!("D = {dim}, p = {}", step.weights.get(0)),
+                    Layer::Domain => {
+                        let of = |kind| {
+                            let kinds = (0..dim).map(|i| Domain::column(shape, step.weights, i).0);
+                            kinds.filter(|own| *own == kind).count()
+                        };
+                        let (boxes, circles) = (of(Kind::Box), of(Kind::Circle));
+                        format!("D = {dim}, K = {}, boxes {boxes}, circles {circles}", shape.arg)
+                    }
                     _ => format!("D = {dim}"),
                 };
                 Line {
