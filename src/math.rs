@@ -4,10 +4,12 @@
 //! `f32` result the same on every target.
 
 mod elementary;
+mod normal;
 
 use core::ops::{Add, Div, Mul, Neg, Sub};
 
 pub(crate) use elementary::{artanh, ln_1p, ln_one_minus_exp, logistic, softplus, tanh};
+pub(crate) use normal::{normal_cdf, normal_quantile, normal_quantile_slope};
 
 use crate::weights::Weights;
 
@@ -57,6 +59,8 @@ pub trait Real:
     fn ln(self) -> Self;
     /// e to the power of `self`.
     fn exp(self) -> Self;
+    /// The greatest whole number that is not above `self`.
+    fn floor(self) -> Self;
     /// `self` as a position, for weights that are positions (a permutation's).
     fn to_index(self) -> usize;
 
@@ -258,6 +262,10 @@ impl Real for f32 {
         libm::expf(self)
     }
     #[inline(always)]
+    fn floor(self) -> Self {
+        libm::floorf(self)
+    }
+    #[inline(always)]
     fn to_index(self) -> usize {
         self as usize
     }
@@ -348,6 +356,10 @@ impl Real for f64 {
     #[inline]
     fn exp(self) -> Self {
         libm::exp(self)
+    }
+    #[inline(always)]
+    fn floor(self) -> Self {
+        libm::floor(self)
     }
     #[inline(always)]
     fn to_index(self) -> usize {

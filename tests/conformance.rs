@@ -342,6 +342,13 @@ fn valid_refuses_what_is_no_bijection() {
         (Layer::Radial, 0, 3, 0.0),             // the centre's neighbourhood shrinks to a point
         (Layer::Sylvester, 0, 0, 1.0),          // |u|² = 1
         (Layer::Sylvester, 0, 4, -2.0),         // a diagonal product of −1
+        (Layer::Domain, 0, 3, 0.9),             // knots of u out of order
+        (Layer::Domain, 0, 5, 0.0),             // a slope of zero
+        (Layer::Domain, 0, 10, 0.9),            // v does not reach 1
+        (Layer::Domain, 0, 24, 3.0),            // a kind that there is not
+        (Layer::Domain, 0, 24, 0.5),            // half a kind
+        (Layer::Domain, 0, 26, 0.0),            // an interval of no length
+        (Layer::Domain, 0, 28, 2.0),            // limits out of order
     ];
     for (layer, option, i, weight) in refused {
         let shape = |arg| Shape::new(2, arg, option);

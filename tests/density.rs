@@ -7,7 +7,8 @@ use core::array::from_fn;
 
 use common::draw::SplineTables;
 use common::{Random, Worst};
-use fluxlet::bijection::{Layer, Shape, Tails};
+use fluxlet::bijection::domain::Kind;
+use fluxlet::bijection::{Bijection, Domain, Layer, Shape, Tails};
 use fluxlet::math::Real;
 
 /// Beyond this radius of z lie e^(−24.5) = 2e-11 of a plane's standard normal, 3e-12 of a line's.
@@ -157,4 +158,84 @@ fn circle(n: usize) -> impl Iterator<Item = (f64, f64)> {
         let (cos, sin) = ((1.0 - t * t) / (1.0 + t * t), 2.0 * t / (1.0 + t * t));
         [(cos, sin), (-cos, sin)]
     })
+}
+
+/// The density of one column on a domain, whose spline has random knots, and the base.
+struct Column {
+    shape: Shape,
+    w: Vec<f64>,
+}
+
+impl Column {
+    fn new(kind: Kind, low: f64, high: f64, theta: impl Fn(usize) -> f64) -> Self {
+        let shape = Shape::new(1, 6, 0);
+        let mut w = vec![0.0; Domain::weight_len(shape)];
+        Domain::neutral(shape, 0.0, &mut w);
+        Domain::set_column(shape, &mut w, 0, kind, low, high);
+        let theta: Vec<f64> = (0..Domain::theta_len(shape)).map(theta).collect();
+        Domain::constrain(shape, &theta, &mut w);
+        Self { shape, w }
+    }
+
+    fn random(kind: Kind, low: f64, high: f64, seed: u64) -> Self {
+        let theta = Random::new(seed).normals(100);
+        Self::new(kind, low, high, |i| theta[i])
+    }
+
+    fn density(&self, x: f64) -> f64 {
+        let stack = Stack(vec![(Layer::Domain, self.shape, self.w.clone())]);
+        stack.density(&mut [x])
+    }
+}
+
+#[test]
+fn a_density_on_a_box_or_circle_integrates_to_one() {
+    // The density has a kink at each knot, as on the line, and no tails.
+    let mut law = Worst::new("integral over a box or circle", 1e-6);
+    for kind in [Kind::Box, Kind::Circle] {
+        for seed in 0..5 {
+            let (low, high) = (-3.0 + seed as f64, 4.0 + 2.0 * seed as f64);
+            let column = Column::random(kind, low, high, seed);
+            let density = |x: &mut [f64]| column.density(x[0]);
+            let integral = integrate(&density, [low], [high], 13, 1e-13);
+            law.compare(integral, 1.0, 1.0, || format!("{kind:?} seed {seed}"));
+            // A circle's density is the same from any other point on, across the seam.
+            if kind == Kind::Circle {
+                let integral = integrate(&density, [low + 0.7], [high + 0.7], 13, 1e-13);
+                law.compare(integral, 1.0, 1.0, || format!("turned, seed {seed}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_circle_s_density_is_the_same_on_both_sides_of_its_seam() {
+    let mut law = Worst::new("seam of a circle", 1e-7);
+    for seed in 0..20 {
+        let column = Column::random(Kind::Circle, 0.0, 360.0, seed);
+        let (right, left) = (column.density(1e-9), column.density(360.0 - 1e-9));
+        law.compare(left, right, right, || format!("limits, seed {seed}"));
+        law.compare(column.density(-1e-9), left, left, || format!("wrapped, seed {seed}"));
+        // Free slopes of a box do not agree, so that the test could fail.
+        let open = Column::random(Kind::Box, 0.0, 360.0, seed);
+        let ratio = open.density(1e-9) / open.density(360.0 - 1e-9);
+        assert!((ratio - 1.0).abs() > 1e-4, "a box has no seam, seed {seed}");
+    }
+}
+
+#[test]
+fn a_flat_spline_on_a_box_or_circle_is_the_uniform_density() {
+    let mut law = Worst::new("flat spline", 1e-13);
+    for kind in [Kind::Box, Kind::Circle] {
+        for (low, high) in [(0.0, 100.0), (-180.0, 180.0), (2.5, 2.75)] {
+            let mut flat = Column::new(kind, low, high, |_| 0.0);
+            Domain::neutral(flat.shape, 0.0, &mut flat.w);
+            Domain::set_column(flat.shape, &mut flat.w, 0, kind, low, high);
+            for i in 0..=50 {
+                let x = low + (high - low) * (f64::from(i) / 50.0);
+                let log_prob = Real::ln(flat.density(x));
+                law.compare(log_prob, -Real::ln(high - low), 1.0, || format!("{kind:?} {x}"));
+            }
+        }
+    }
 }

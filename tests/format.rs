@@ -8,7 +8,8 @@ mod second_reader;
 
 use common::Random;
 use common::draw::shapes;
-use fluxlet::bijection::{Layer, Shape};
+use fluxlet::bijection::domain::Kind;
+use fluxlet::bijection::{Domain, Layer, Shape};
 use fluxlet::features::Window;
 use fluxlet::model::{self, Parts, tag};
 use fluxlet::{Base, Calibration, Model};
@@ -233,6 +234,14 @@ fn draw(
             Layer::LowerUpper => w[dim * dim..dim * (dim + 1)].rotate_left(dim / 2),
             Layer::LeakyRelu => w[0] = 0.01,
             Layer::Power => w[0] = [0.7, 1.0, 1.8][random.below(3)],
+            Layer::Domain => {
+                for i in 0..dim {
+                    // A box that holds every input, a circle that most are beyond.
+                    let columns = [(Kind::Line, 1.0), (Kind::Box, 25.0), (Kind::Circle, 1.5)];
+                    let (kind, size) = columns[random.below(3)];
+                    Domain::set_column(shape, &mut w, i, kind, -size, size);
+                }
+            }
             _ => {}
         }
         weights.extend(w);
@@ -282,6 +291,7 @@ fn every_layer_gives_the_bits_of_the_page_s_arithmetic() {
                 Layer::MatrixExponential => vec![(1, 0), (8, 0), (32, 0)],
                 Layer::Haar => vec![(0, 0), (0, 1)],
                 Layer::Sylvester => vec![(1, 0), (dim.min(7), 0)],
+                Layer::Domain => vec![(1, 0), (9, 0)],
                 _ => vec![(0, 0)],
             };
             for (arg, option) in args {

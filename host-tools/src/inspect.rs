@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use fluxlet::bijection::{Layer, Shape, Tails, option};
+use fluxlet::bijection::domain::Kind;
+use fluxlet::bijection::{Domain, Layer, Shape, Tails, option};
 use fluxlet::model::LayerWeights;
 use fluxlet::{Base, Model};
 use serde::Serialize;
@@ -64,6 +65,13 @@ fn letters(step: &LayerWeights) -> String {
         Layer::Householder | Layer::Sylvester => format!("D = {dim}, M = {}", shape.arg),
         Layer::LeakyRelu => format!("D = {dim}, a = {}", step.weights.get(0)),
         Layer::Power => format!("D = {dim}, p = {}", step.weights.get(0)),
+        Layer::Domain => {
+            let kinds: Vec<_> =
+                (0..dim).map(|i| Domain::column(shape, step.weights, i).0).collect();
+            let count = |kind| kinds.iter().filter(|own| **own == kind).count();
+            let (boxes, circles) = (count(Kind::Box), count(Kind::Circle));
+            format!("D = {dim}, K = {}, bounded {boxes}, angles {circles}", shape.arg)
+        }
         layer if layer.is_conditioned() => conditioned(layer, shape),
         _ => format!("D = {dim}"),
     };

@@ -58,7 +58,7 @@ fn lanes_agree_with_one_number_at_a_time() {
     ] {
         let rotation = Some(rotation);
         let flow = FlowConfig { rotation, spline, tails, components, ..FlowConfig::default() };
-        let stack = flow.stack(dim, 0).unwrap();
+        let stack = flow.stack(dim, 0, false).unwrap();
         assert!(Tails::from_code(stack.layers[2].1.option).is_some());
         let w = weights(&stack, &mut rng);
         compare(&stack, &w, 1e-5, &mut rng);
@@ -93,7 +93,7 @@ fn lanes_agree_on_networks_with_and_without_context() {
         let hidden = if residual { vec![9, 2] } else { vec![9, 12] };
         let flow =
             FlowConfig { kind, spline, activation, residual, hidden, ..FlowConfig::default() };
-        let stack = flow.stack(6, context).unwrap();
+        let stack = flow.stack(6, context, false).unwrap();
         let w = weights(&stack, &mut rng);
         // A rounding of a unit reaches a spline by its steepest bin.
         compare(&stack, &w, 1e-4, &mut rng);

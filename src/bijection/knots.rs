@@ -178,7 +178,7 @@ pub(super) fn place_backward<R: Real>(
 }
 
 /// The logits that place `knots` along an axis, up to bins below the floor.
-fn displace<R: Real>(knots: &[R], axis: usize, logits: &mut [R]) {
+pub(super) fn displace<R: Real>(knots: &[R], axis: usize, logits: &mut [R]) {
     let bins = logits.len();
     let floor = knots[0].constant(MIN_BIN);
     let free = free_share(bins, floor);
@@ -257,10 +257,15 @@ pub(super) fn unconstrain<R: Real>(knots: &[R], slope: impl Fn(usize) -> R, thet
     displace(knots, Y, &mut theta[bins..2 * bins]);
     let mean = mean_slope(knots, bins);
     for (j, free) in theta[2 * bins..].iter_mut().enumerate() {
-        // The inverse of softplus, ln(eˢ − 1), written so that a large s does not overflow.
-        let s = (slope(j + 1) / mean - mean.constant(MIN_SLOPE)).max(mean.constant(1e-8));
-        *free = s + (mean.lift(1.0) - (-s).exp()).ln();
+        *free = free_slope(slope(j + 1) / mean);
     }
+}
+
+/// The free number c whose slope, m + softplus(c), is `slope` times the mean slope.
+pub(super) fn free_slope<R: Real>(slope: R) -> R {
+    // The inverse of softplus, ln(eˢ − 1), written so that a large s does not overflow.
+    let s = (slope - slope.constant(MIN_SLOPE)).max(slope.constant(1e-8));
+    s + (slope.lift(1.0) - (-s).exp()).ln()
 }
 
 /// Evenly spaced knots of the identity on \[−4, 4\], slopes 1.

@@ -8,6 +8,7 @@ pub mod autoregressive;
 pub mod conditional;
 pub mod coupling;
 pub mod dct;
+pub mod domain;
 pub mod exp;
 pub mod haar;
 pub mod householder;
@@ -34,6 +35,7 @@ pub use autoregressive::Autoregressive;
 pub use conditional::Conditional;
 pub use coupling::Coupling;
 pub use dct::Dct;
+pub use domain::Domain;
 pub use exp::Exp;
 pub use haar::Haar;
 pub use householder::Householder;
@@ -363,6 +365,7 @@ layers! {
     0x0f => Planar in planar,
     0x10 => Radial in radial,
     0x11 => Sylvester in sylvester,
+    0x12 => Domain in domain,
     0x13 => Exp in exp,
     0x20 => Coupling in coupling,
     0x21 => Autoregressive in autoregressive,

@@ -90,6 +90,9 @@ impl Real for Counted {
     fn exp(self) -> Self {
         Self(Real::exp(self.0))
     }
+    fn floor(self) -> Self {
+        Self(Real::floor(self.0))
+    }
     fn to_index(self) -> usize {
         self.0 as usize
     }

@@ -1,6 +1,7 @@
 //! Random weights and inputs for every row of the layer table.
 
-use fluxlet::bijection::{Dct, Layer, Shape, Tails, option};
+use fluxlet::bijection::domain::Kind;
+use fluxlet::bijection::{Bijection, Dct, Domain, Layer, Shape, Tails, option};
 use fluxlet::conditioner::{Activation, Network};
 use fluxlet::math::Real;
 
@@ -162,6 +163,7 @@ impl Case {
             (Layer::Tanh, _) => return 1.99 * random.uniform() - 0.995,
             (Layer::Exp, 0) => return random.normal(),
             (Layer::Softplus | Layer::Exp, 1) => return (scale * random.normal()).abs(),
+            (Layer::Domain, _) => return domain_coordinate(self.shape, &self.w, i, table, random),
             _ => {}
         }
         match SplineTables::new(self.layer, self.shape) {
@@ -179,6 +181,31 @@ impl Case {
             _ => scale * random.normal(),
         }
     }
+}
+
+/// A coordinate of a domain layer, x (table 0) or z (table 1). On a box or circle it belongs to a z
+/// between ±3, or to a knot: away from the limits, where rounding is a long way of z.
+fn domain_coordinate(shape: Shape, w: &[f64], i: usize, table: usize, random: &mut Random) -> f64 {
+    let (bins, stride) = (shape.arg, 3 * (shape.arg + 1));
+    let constants = &w[shape.dim * stride + 3 * i..][..3];
+    if constants[0] == 0.0 {
+        return [0.3, 1.0, 20.0][random.below(3)] * random.normal();
+    }
+    // The column as a layer of its own; where its coordinate lies does not hang on the sum, 0.
+    let column = [&w[i * stride..][..stride], constants, &[0.0]].concat();
+    let shape = Shape::new(1, bins, 0);
+    let mut at = [6.0 * random.uniform() - 3.0];
+    if bins > 1 && random.below(3) == 0 {
+        let knot = column[3 * (1 + random.below(bins - 1))];
+        let near = knot + [0.0, 1e-9, -1e-9, 1e-4][random.below(4)];
+        at = [constants[1] + (constants[2] - constants[1]) * near];
+        if table == 1 {
+            Domain::forward(shape, &column[..], &mut at, &mut []);
+        }
+    } else if table == 0 {
+        Domain::inverse(shape, &column[..], &mut at, &mut []);
+    }
+    at[0]
 }
 
 /// Random free parameters, of matrices that `f64` can invert to the laws' tolerances.
@@ -273,6 +300,14 @@ fn draw_constants(layer: Layer, shape: Shape, w: &mut [f64], random: &mut Random
         Layer::Dct => {
             let smooth = [0.0, 1.0, -1.0, 2.0, 0.3][random.below(5)];
             Dct::smoothed(shape, smooth, 0.0, w);
+        }
+        Layer::Domain => {
+            for i in 0..shape.dim {
+                let kind = [Kind::Line, Kind::Box, Kind::Circle][random.below(3)];
+                let low = 3.0 * random.normal();
+                let high = low + Real::exp(2.0 * random.normal());
+                Domain::set_column(shape, w, i, kind, low, high);
+            }
         }
         Layer::Permutation => shuffle(w, random),
         Layer::LowerUpper => {

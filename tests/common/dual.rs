@@ -101,6 +101,9 @@ impl Real for Dual {
         let v = Real::exp(self.v);
         Self { v, d: self.d * v }
     }
+    fn floor(self) -> Self {
+        Self::constant(Real::floor(self.v))
+    }
     fn to_index(self) -> usize {
         self.v as usize
     }

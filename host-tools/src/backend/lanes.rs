@@ -148,6 +148,10 @@ impl<S: Simd> Real for Lanes<S> {
     }
 
     #[inline(always)]
+    fn floor(self) -> Self {
+        Self(self.0.floor())
+    }
+    #[inline(always)]
     fn to_index(self) -> usize {
         self.0.to_array()[0] as usize
     }
@@ -252,6 +256,9 @@ mod tests {
         fn exp(self, x: f32) -> f32 {
             dispatch!(Level::new(), simd => Lanes::splat(simd, x).exp().0.to_array()[3])
         }
+        fn floor(self, x: f32) -> f32 {
+            dispatch!(Level::new(), simd => Lanes::splat(simd, x).floor().0.to_array()[3])
+        }
     }
 
     #[test]
@@ -267,5 +274,12 @@ mod tests {
         let worst = map(&x, f64::ln, Probe::ln);
         assert!(worst < 3e-7, "relative error {worst:e}");
         assert_eq!(Probe.ln(1.0), 0.0);
+    }
+
+    #[test]
+    fn floor_goes_down_on_both_sides_of_zero() {
+        for (x, floor) in [(2.75, 2.0), (-0.25, -1.0), (-3.0, -3.0), (0.0, 0.0), (1e9, 1e9)] {
+            assert_eq!(Probe.floor(x), floor, "{x}");
+        }
     }
 }

@@ -161,7 +161,7 @@ fn instructions(bench: &Bench, layers: Vec<(Layer, Shape)>) -> anyhow::Result<[u
 fn reference_model() -> Vec<u8> {
     let config =
         FlowConfig { layers: 4, reflections: 4, bins: 12, components: 1, ..FlowConfig::default() };
-    random_model(&config.stack(16, 0).expect("a rotation stack has no limits here"), 0.5)
+    random_model(&config.stack(16, 0, false).expect("a rotation stack has no limits here"), 0.5)
 }
 
 /// A stack with random weights, θ drawn from ±`spread`.

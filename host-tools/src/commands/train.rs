@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::ColumnArgs;
 use crate::backend::Cpu;
-use crate::data::{self, Columns, Dataset};
+use crate::data::{self, Columns, Dataset, Limits};
 use crate::output;
 use crate::report;
 use crate::train::{self, Act, Config, Kind, Outcome, Outside, Rotation, Spline, Start};
@@ -36,6 +36,12 @@ pub(super) struct Args {
     /// Columns that condition the density (operating mode, speed, temperature) and have none
     #[arg(long, value_name = "COLUMN", num_args = 1.., value_delimiter = ',')]
     context: Vec<String>,
+    /// A column with hard limits, such as humidity=0:100: the density is 0 beyond them
+    #[arg(long, value_name = "COLUMN=LOW:HIGH")]
+    bounded: Vec<Limits>,
+    /// A column whose limits are the same point, such as wind=0:360
+    #[arg(long, value_name = "COLUMN=LOW:HIGH")]
+    angle: Vec<Limits>,
     /// The rows are a sensor stream: cut it into windows of N readings and learn their features
     #[arg(long, value_name = "N")]
     window: Option<usize>,
@@ -127,6 +133,12 @@ impl Args {
         }
         if !self.context.is_empty() {
             data.context.clone_from(&self.context);
+        }
+        if !self.bounded.is_empty() {
+            data.bounded.clone_from(&self.bounded);
+        }
+        if !self.angle.is_empty() {
+            data.angles.clone_from(&self.angle);
         }
         if !self.hidden.is_empty() {
             flow.hidden.clone_from(&self.hidden);

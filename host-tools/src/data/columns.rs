@@ -116,7 +116,7 @@ fn has_inputs(path: &Path, all: &[String], inputs: &[String]) -> Result<bool, Er
 }
 
 /// Index of the column that `wanted` addresses.
-fn position(path: &Path, all: &[String], wanted: &str) -> Result<usize, Error> {
+pub(super) fn position(path: &Path, all: &[String], wanted: &str) -> Result<usize, Error> {
     let mut named = all.iter().enumerate().filter(|(_, name)| *name == wanted).map(|(j, _)| j);
     if let Some(first) = named.next() {
         let count = 1 + named.count();

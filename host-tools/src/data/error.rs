@@ -7,7 +7,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
-use super::Table;
+use super::{Limits, Table};
 
 /// Why data can't be used; a fragment that reads after "failed to".
 ///
@@ -96,6 +96,15 @@ pub enum Error {
     /// A value that a caller needs finite; made by [`Error::not_finite`].
     #[error("use {path}: row {row} of the data, column {column}: {value} is not finite")]
     NotFinite { path: PathBuf, row: usize, column: String, value: f32 },
+    /// A column that is said to be bounded, an angle or both more than once.
+    #[error("use {path}: column {column} has two domains; it is bounded or an angle, once")]
+    TwoDomains { path: PathBuf, column: String },
+    /// A value beyond the limits of its column.
+    #[error(
+        "use {path}: row {row} of the data, column {column}: {value} lies outside {low} to {high}",
+        column = limits.column, low = limits.low, high = limits.high
+    )]
+    OutsideLimits { path: PathBuf, row: usize, value: f32, limits: Limits },
     /// A window that is empty or longer than the data.
     #[error("cut {path} into windows: a window has {window} rows, the data has {rows}")]
     WindowLength { path: PathBuf, window: usize, rows: usize },

@@ -19,7 +19,7 @@ fn usual(layer: Layer) -> usize {
     match layer.file() {
         // Bins, and terms of a series.
         "rational_quadratic" | "rational_linear" | "matrix_exponential" | "coupling"
-        | "autoregressive" => 8,
+        | "autoregressive" | "domain" => 8,
         // Reflections, units, ...
         _ => 4,
     }

@@ -5,6 +5,7 @@ use fluxlet::bijection::{Layer, Shape, Tails, option};
 use fluxlet::conditioner::{Activation, MAX_DEPTH, Network};
 use serde::{Deserialize, Serialize};
 
+use crate::data::Limits;
 use crate::stack::Stack;
 
 /// A training run. Every field has a default, and a file that names an unknown one is refused.
@@ -30,6 +31,10 @@ pub struct DataConfig {
     pub exclude: Vec<String>,
     /// Columns that condition the density and have none of their own.
     pub context: Vec<String>,
+    /// Columns with hard limits, each `COLUMN=LOW:HIGH`: the density is 0 beyond them.
+    pub bounded: Vec<Limits>,
+    /// Columns whose limits are the same point, each `COLUMN=LOW:HIGH`: angles and phases.
+    pub angles: Vec<Limits>,
     /// Readings of a window, where the rows are a sensor stream; 0 where each row is an input.
     pub window: usize,
     /// Octave bands of each channel of a window.
@@ -46,6 +51,8 @@ impl Default for DataConfig {
             label: None,
             exclude: Vec::new(),
             context: Vec::new(),
+            bounded: Vec::new(),
+            angles: Vec::new(),
             window: 0,
             bands: 6,
             held_out: 0.2,
@@ -273,12 +280,13 @@ impl Default for FlowConfig {
 }
 
 impl FlowConfig {
-    /// The stack for data of `dim` numbers and `context` numbers of context.
+    /// The stack for data of `dim` numbers and `context` numbers of context. It begins with the
+    /// `domains` of the columns, if some are not the real line.
     ///
     /// # Errors
     ///
     /// What is impossible in it, in words.
-    pub fn stack(&self, dim: usize, context: usize) -> Result<Stack, String> {
+    pub fn stack(&self, dim: usize, context: usize, domains: bool) -> Result<Stack, String> {
         let base = match self.components {
             0 | 1 => Base::Normal,
             components => Base::Mixture(components),
@@ -286,11 +294,14 @@ impl FlowConfig {
         let listed = |(i, layer): (usize, &LayerConfig)| {
             layer.shape(dim, context).map_err(|said| format!("layer {i} of the stack: {said}"))
         };
-        let layers = if self.stack.is_empty() {
+        let mut layers = if self.stack.is_empty() {
             self.family(dim, context)?
         } else {
             self.stack.iter().enumerate().map(listed).collect::<Result<_, _>>()?
         };
+        if domains && layers[0].0 != Layer::Domain {
+            layers.insert(0, (Layer::Domain, Shape::new(dim, self.bins, 0)));
+        }
         if context > 0 && !layers.iter().any(|(_, shape)| shape.context > 0) {
             return Err("no layer reads the context: a rotation stack has no network, take \
                         --flow coupling or --flow autoregressive"

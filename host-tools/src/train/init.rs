@@ -5,13 +5,14 @@
 //! Camps-Valls and Malo 2011, arXiv:1602.00229).
 
 use fluxlet::Base;
-use fluxlet::bijection::Layer;
+use fluxlet::bijection::{self, Layer};
 use fluxlet::conditioner::Conditioner;
 use nalgebra::{DMatrix, DVector, SymmetricEigen};
 use rand::{Rng, RngExt};
 
 use super::config::Start;
 use super::mixture;
+use crate::data::Domain;
 use crate::stack::{Span, Stack};
 
 /// Rows that the start looks at; more of them change little.
@@ -33,7 +34,13 @@ pub(super) struct Begin {
 }
 
 /// A start from the data; `rows` \[n, D + C\] are finite.
-pub(super) fn start(stack: &Stack, from: Start, rows: &[f32], rng: &mut impl Rng) -> Begin {
+pub(super) fn start(
+    stack: &Stack,
+    from: Start,
+    rows: &[f32],
+    domains: &[Domain],
+    rng: &mut impl Rng,
+) -> Begin {
     let (mut theta, mut w) = (vec![0.0; stack.theta_len()], vec![0.0; stack.weight_len()]);
     let mut units = vec![1.0; theta.len()];
     let (dim, width) = (stack.dim, stack.row_len());
@@ -68,6 +75,12 @@ pub(super) fn start(stack: &Stack, from: Start, rows: &[f32], rng: &mut impl Rng
                     let mut column: Vec<f64> = x.iter().map(|row| row[i]).collect();
                     column.sort_unstable_by(f64::total_cmp);
                     flatten(&column, shape, squared, w);
+                }
+            }
+            Layer::Domain => {
+                for &Domain { column, kind, low, high } in domains {
+                    let (low, high) = (f64::from(low), f64::from(high));
+                    bijection::Domain::set_column(shape, w, column, kind, low, high);
                 }
             }
             Layer::Permutation => w.reverse(),

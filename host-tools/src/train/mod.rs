@@ -24,6 +24,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::backend::Backend;
+use crate::data::{self, Domain};
 use crate::stack::Stack;
 
 /// One pass over the training rows.
@@ -69,6 +70,8 @@ pub struct Rows<'r> {
     pub train: &'r [f32],
     /// Rows that say when to stop.
     pub held_out: &'r [f32],
+    /// Columns that are not the real line.
+    pub domains: &'r [Domain],
 }
 
 /// Trains `stack`, started `from` there, for at most `steps` steps. `progress` is told of every step
@@ -84,10 +87,11 @@ pub fn train(
     backend: &impl Backend,
     mut progress: impl FnMut(Option<Epoch>),
 ) -> Trained {
-    let Rows { train: rows, held_out } = rows;
+    let Rows { train: rows, held_out, domains } = rows;
     let (dim, width) = (stack.dim, stack.row_len());
     let mut rng = ChaCha8Rng::seed_from_u64(config.seed);
-    let init::Begin { mut theta, mut w, units } = init::start(&stack, from, rows, &mut rng);
+    let init::Begin { mut theta, mut w, units } =
+        init::start(&stack, from, rows, domains, &mut rng);
     // What is given has no density, and needs no smoothing.
     let blur = init::deviations(rows, width).map(|deviation| (deviation * config.noise) as f32);
     let blur: Vec<f32> = blur.take(dim).chain(core::iter::repeat_n(0.0, width - dim)).collect();
@@ -120,6 +124,7 @@ pub fn train(
                 for (x, blur) in batch.iter_mut().zip(blur.iter().cycle()) {
                     *x += blur * rng.sample::<f32, _>(rand_distr::StandardNormal);
                 }
+                data::keep_inside(domains, &mut batch, width);
             }
             dw.fill(0.0);
             let nll = backend.nll_and_grad(&stack, &pack_weights(&w), &batch, &mut dw);

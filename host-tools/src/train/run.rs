@@ -214,8 +214,18 @@ pub fn run(
     }
     let mut features = None;
     let mut dataset = dataset.clone();
-    if config.data.window > 0 && !config.data.context.is_empty() {
-        return Err(Error::Config("windows of a stream have no columns of context yet".into()));
+    if config.data.window > 0 {
+        let Config { data, .. } = &config;
+        let reason = if !data.context.is_empty() {
+            "windows of a stream have no columns of context yet"
+        } else if !(data.bounded.is_empty() && data.angles.is_empty()) {
+            "the features of a window have no limits that a user could set"
+        } else {
+            ""
+        };
+        if !reason.is_empty() {
+            return Err(Error::Config(reason.into()));
+        }
     }
     data::context_last(path, &mut dataset.table, &config.data.context)?;
     let dataset = &dataset;
@@ -255,8 +265,16 @@ pub fn run(
         |rows: Vec<u32>| -> Vec<u32> { rows.into_iter().map(|r| normal[r as usize]).collect() };
     let (train_rows, held_out_rows) = (choose(train_rows), choose(held_out_rows));
 
+    let (bounded, angles) = (&config.data.bounded, &config.data.angles);
+    let domains = data::domains(path, &table, &normal, bounded, angles)?;
+    if let Some(given) = domains.iter().find(|domain| domain.column >= dim) {
+        let name = &table.names[given.column];
+        return Err(Error::Config(format!("the column {name} is context, it has no domain")));
+    }
     let mut rng = ChaCha8Rng::seed_from_u64(config.train.seed ^ 0x006e_6f69_7365);
     dequantise(&mut table, dim, &train_rows, &mut rng, &mut notes);
+    let width = table.width;
+    data::keep_inside(&domains, &mut table.values, width);
     let context_scale = standardise_context(&mut table, dim, &train_rows);
     let mut flow = config.flow.clone();
     let components = (train_rows.len() / ROWS_PER_COMPONENT).max(1);
@@ -277,8 +295,8 @@ pub fn run(
         (epochs * steps_per_epoch).min(config.train.steps.unwrap_or(usize::MAX))
     };
     let (rows, held_out) = (pick(&table, &train_rows), pick(&table, &held_out_rows));
-    let rows = Rows { train: &rows, held_out: &held_out };
-    let stack = flow.stack(dim, context).map_err(Error::Config)?;
+    let rows = Rows { train: &rows, held_out: &held_out, domains: &domains };
+    let stack = flow.stack(dim, context, !domains.is_empty()).map_err(Error::Config)?;
     let network = stack.layers.iter().any(|(layer, _)| layer.is_conditioned());
     let usual = if network { NETWORK_LEARNING_RATE } else { LEARNING_RATE };
     config.train.learning_rate.get_or_insert(usual);

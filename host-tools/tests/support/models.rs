@@ -1,6 +1,7 @@
 //! Models that no training makes, and inputs that none should meet.
 
-use fluxlet::bijection::{Layer, Shape, Tails};
+use fluxlet::bijection::domain::Kind;
+use fluxlet::bijection::{Domain, Layer, Shape, Tails};
 use fluxlet::conditioner::{Activation, Network};
 use fluxlet::features::Window;
 use fluxlet::model::tag;
@@ -40,6 +41,7 @@ pub(crate) fn every_layer(dim: usize) -> Stack {
         (Layer::MatrixExponential, shape(6, 0)),
         (Layer::LowerCholesky, shape(0, 0)),
         (Layer::Haar, shape(0, 1)),
+        (Layer::Domain, shape(5, 0)),
     ];
     // Without a context there is nothing for a conditional layer to read, and one number has no two
     // parts.
@@ -75,6 +77,13 @@ pub(crate) fn random_weights(stack: &Stack, spread: f64, seed: u64) -> Vec<f32> 
             }
             Layer::LeakyRelu => w[0] = 0.25,
             Layer::Power => w[0] = 1.5,
+            // A circle of ordinary length, and a box that most numbers are within.
+            Layer::Domain => {
+                Domain::set_column(span.shape, w, 0, Kind::Circle, -1.0, 2.0);
+                if span.shape.dim > 1 {
+                    Domain::set_column(span.shape, w, 1, Kind::Box, -1e4, 1e4);
+                }
+            }
             _ => {}
         }
     }
