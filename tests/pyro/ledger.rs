@@ -37,20 +37,40 @@ pub(crate) fn f32_allows(theirs: f64, expected: f64) -> f64 {
 pub(crate) struct Ledger {
     quantities: BTreeMap<&'static str, (Worst, f64)>,
     types: BTreeMap<String, Worst>,
-    /// Type of the case that is being checked.
+    /// Type of the case that is being checked, and its kind of number.
     kind: String,
+    /// Numbers that are not compared.
+    left_out: usize,
+    /// Values for which Pyro's bin was put in the place of ours.
+    exchanged: usize,
 }
 
 impl Ledger {
     pub(crate) fn new() -> Self {
         let quantity = |(what, by)| (what, (Worst::new(what, by), by));
         let quantities = TOLERANCES.into_iter().map(quantity).collect();
-        Self { quantities, types: BTreeMap::new(), kind: String::new() }
+        Self { quantities, types: BTreeMap::new(), kind: String::new(), left_out: 0, exchanged: 0 }
     }
 
-    /// A case of this type follows.
-    pub(crate) fn open(&mut self, kind: &str) {
-        kind.clone_into(&mut self.kind);
+    /// A case of this type and kind of number follows.
+    pub(crate) fn open(&mut self, kind: &str, number: &str) {
+        self.kind = format!("{kind} {number}");
+    }
+
+    /// Counts a number that is not compared.
+    pub(crate) fn leave_out(&mut self) {
+        self.left_out += 1;
+    }
+
+    /// Counts values for which Pyro's bin is not ours.
+    pub(crate) fn exchange(&mut self, values: usize) {
+        self.exchanged += values;
+    }
+
+    /// Prints both counts.
+    pub(crate) fn report(&self) {
+        let Self { left_out, exchanged, .. } = self;
+        println!("{exchanged} values in Pyro's slack, {left_out} numbers of fuzzy rows left out");
     }
 
     /// Compares two numbers; the allowed difference is the quantity's tolerance times `scale`.
