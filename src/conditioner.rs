@@ -26,6 +26,8 @@ use crate::bijection::{Shape, option};
 use crate::math::{Real, logistic, softplus};
 use crate::weights::Weights;
 
+mod pass;
+
 /// Hidden layers that a network can have.
 pub const MAX_DEPTH: usize = 4;
 
@@ -331,7 +333,7 @@ impl Conditioner {
     }
 
     /// Context and variables.
-    pub(crate) fn input_len(self) -> usize {
+    pub fn input_len(self) -> usize {
         self.context + self.variables
     }
 

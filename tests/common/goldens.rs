@@ -54,13 +54,45 @@ impl Golden {
         value.unwrap_or_else(|| panic!("{}: no text {name}", self.id()))
     }
 
-    /// Whether an event [C, H, W] has no more than its channels.
-    pub(crate) fn is_one_pixel(&self) -> bool {
-        let shape = self.entry["config"]["event_shape"].as_array();
-        shape.is_some_and(|shape| shape[1..].iter().all(|side| *side == 1))
+    /// Name of the transform.
+    pub(crate) fn kind(&self) -> &str {
+        self.entry["type"].as_str().unwrap_or("?")
     }
 
-    /// A tensor, row by row; `f32` is widened, which is exact.
+    /// Whether its splines are linear-rational.
+    pub(crate) fn is_linear(&self) -> bool {
+        self.text("order") == "linear"
+    }
+
+    /// Whether the configuration has this entry.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        !self.entry["config"][name].is_null()
+    }
+
+    /// C, 0 without a context.
+    pub(crate) fn context_len(&self) -> usize {
+        if self.has("context_dim") { self.count("context_dim") } else { 0 }
+    }
+
+    /// The order of a masked network whose tensors begin with `prefix`.
+    pub(crate) fn order(&self, prefix: &str) -> Vec<usize> {
+        let order = self.parameter(&format!("{prefix}permutation"));
+        order.into_iter().map(|i| i as usize).collect()
+    }
+
+    /// The names that begin with `prefix`, without it.
+    pub(crate) fn names(&self, prefix: &str) -> Vec<String> {
+        let file = SafeTensors::deserialize(&self.bytes).expect("a safetensors file");
+        let names = file.names().into_iter().filter_map(|name| name.strip_prefix(prefix));
+        names.map(str::to_owned).collect()
+    }
+
+    /// A parameter or buffer of the module.
+    pub(crate) fn parameter(&self, name: &str) -> Vec<f64> {
+        self.tensor(&format!("param.{name}"))
+    }
+
+    /// A tensor, row by row; `f32` and whole numbers are widened, which is exact.
     pub(crate) fn tensor(&self, name: &str) -> Vec<f64> {
         let file = SafeTensors::deserialize(&self.bytes).expect("a safetensors file");
         let tensor = file.tensor(name).unwrap_or_else(|e| panic!("{} {name}: {e}", self.id()));
@@ -72,7 +104,10 @@ impl Golden {
                 let numbers = tensor.data().as_chunks().0.iter();
                 numbers.map(|b| f64::from(f32::from_le_bytes(*b))).collect()
             }
-            other => panic!("{} {name}: {other:?} is no float", self.id()),
+            Dtype::I64 => {
+                tensor.data().as_chunks().0.iter().map(|b| i64::from_le_bytes(*b) as f64).collect()
+            }
+            other => panic!("{} {name}: {other:?} is no number", self.id()),
         }
     }
 }

@@ -29,31 +29,6 @@ pub(crate) struct Gradient {
     pub(crate) raw: Vec<f64>,
 }
 
-/// A gradient of the parameters, summed over rows.
-pub(crate) struct Sum {
-    pub(crate) total: Vec<f64>,
-    /// Size of what was exchanged: steep bins come and go, and leave their roundings.
-    pub(crate) exchanged: Vec<f64>,
-}
-
-impl Sum {
-    pub(crate) fn new(len: usize) -> Self {
-        Self { total: vec![0.0; len], exchanged: vec![0.0; len] }
-    }
-
-    pub(crate) fn add(&mut self, gradient: &[f64]) {
-        self.total.iter_mut().zip(gradient).for_each(|(total, d)| *total += d);
-    }
-
-    /// Takes the bin that Pyro took.
-    pub(crate) fn exchange(&mut self, theirs: &Gradient, ours: &Gradient) {
-        for (i, (theirs, ours)) in theirs.raw.iter().zip(&ours.raw).enumerate() {
-            self.total[i] += theirs - ours;
-            self.exchanged[i] += theirs.abs() + ours.abs();
-        }
-    }
-}
-
 fn softplus(a: Dual) -> Dual {
     (Dual::constant(1.0) + a.exp()).ln()
 }
@@ -135,13 +110,5 @@ impl Spline {
         let x_gradient = loss(self.evaluate(&constants(&self.raw), k, along_x));
         let along = |j| self.evaluate(&seeded(&self.raw, j), k, Dual::constant(x));
         Gradient { x: x_gradient, raw: (0..self.raw.len()).map(|j| loss(along(j))).collect() }
-    }
-
-    /// Gradient, with respect to y and the raw parameters, of dx · x + dlog · ln dx/dy, where x
-    /// solves y = f(x) in bin `k`.
-    pub(crate) fn inverse_gradient(&self, k: usize, x: f64, dx: f64, dlog: f64) -> Gradient {
-        let slope = self.forward(k, x).1.exp();
-        let dy = (dx - dlog * self.gradient(k, x, 0.0, 1.0).x) / slope;
-        Gradient { x: dy, raw: self.gradient(k, x, -dy, -dlog).raw }
     }
 }
