@@ -4,12 +4,15 @@
 use std::error::Error;
 use std::fs;
 
-use fluxlet::bijection::{Layer, Shape, Tails};
+use fluxlet::bijection::domain::Kind;
+use fluxlet::bijection::{Domain, Layer, Shape, Tails, option};
+use fluxlet::conditioner::{Activation, Network};
 use fluxlet::model::Parts;
 use fluxlet::{Base, model::tag};
 
 // Neither a power of two nor a multiple of the four lanes of a sum, so that the tails run too.
 const DIM: usize = 6;
+const CONTEXT: usize = 2;
 const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/self-test.flx");
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -19,25 +22,39 @@ fn main() -> Result<(), Box<dyn Error>> {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state as i32 >> 8) as f32 / 8_388_608.0
     };
-    let shape = |arg, option| Shape::new(DIM, arg, option);
-    let layers = [
-        (Layer::Affine, shape(0, 0)),
-        (Layer::Householder, shape(3, 0)),
-        (Layer::RationalQuadratic, shape(8, Tails::Identity as u8)),
-        (Layer::Permutation, shape(0, 0)),
-        (Layer::Dct, shape(0, 0)),
-        (Layer::RationalLinear, shape(8, Tails::Linear as u8)),
-    ];
+    let layers = layers();
+    for layer in Layer::ALL {
+        assert!(layers.iter().any(|(own, _)| own == layer), "{} is missing", layer.name());
+    }
     let base = Base::Mixture(2);
 
     let mut weights = Vec::new();
-    for (layer, shape) in layers {
+    for &(layer, shape) in &layers {
         let mut w = vec![0.0; layer.weight_len(shape)];
-        let theta: Vec<f32> = (0..layer.theta_len(shape)).map(|_| random()).collect();
+        // Matrices near the identity, whose inverses are near it too; networks that keep to the
+        // middle of their activations.
+        let scale = match layer {
+            Layer::LowerUpper | Layer::LowerCholesky | Layer::MatrixExponential => 0.2,
+            _ if layer.is_conditioned() => 0.5,
+            _ => 1.0,
+        };
+        let mut theta: Vec<f32> = (0..layer.theta_len(shape)).map(|_| scale * random()).collect();
+        if layer == Layer::LowerUpper {
+            theta.iter_mut().step_by(DIM + 1).for_each(|diagonal| *diagonal += 1.0);
+        }
         layer.neutral(shape, 0.0, &mut w);
         layer.constrain(shape, &theta, &mut w);
-        if layer == Layer::Permutation {
-            w.reverse();
+        match layer {
+            Layer::Permutation => w.reverse(),
+            Layer::LowerUpper => w[DIM * DIM..DIM * (DIM + 1)].reverse(),
+            Layer::Autoregressive => w[3..3 + DIM].reverse(),
+            Layer::LeakyRelu => w[0] = 0.25,
+            Layer::Power => w[0] = 1.25,
+            Layer::Domain => {
+                Domain::set_column(shape, &mut w, 1, Kind::Box, -5.0, 5.0);
+                Domain::set_column(shape, &mut w, 2, Kind::Circle, -1.0, 1.0);
+            }
+            _ => {}
         }
         weights.append(&mut w);
     }
@@ -47,10 +64,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     weights.append(&mut w);
 
     let provenance: &[u8] = b"pseudo-random weights for the firmware's self-test";
-    let sections = [(tag::PROVENANCE, provenance)];
+    let scale: Vec<u8> =
+        [0.5_f32, -0.5, 0.25, 0.75].iter().flat_map(|number| number.to_le_bytes()).collect();
+    let sections = [(tag::CONTEXT, &scale[..]), (tag::PROVENANCE, provenance)];
     let parts = Parts {
         dim: DIM,
-        context: 0,
+        context: CONTEXT,
         layers: &layers,
         base,
         weights: &weights,
@@ -61,4 +80,56 @@ fn main() -> Result<(), Box<dyn Error>> {
     fluxlet::Model::new_checked(&bytes)?;
     fs::write(PATH, bytes)?;
     Ok(())
+}
+
+/// Every kind of layer; some run backwards. What maps to a part of the line stands where the next
+/// can read it.
+fn layers() -> Vec<(Layer, Shape)> {
+    let shape = |arg, option| Shape::new(DIM, arg, option);
+    let backwards = |shape: Shape| Shape { inverted: true, ..shape };
+    let network = |hidden, activation| Network { hidden, activation };
+    let coupling = Shape {
+        context: CONTEXT,
+        split: 2,
+        transformer: Layer::RationalQuadratic,
+        network: network([9, 1, 0, 0], Activation::Silu),
+        ..shape(4, option::CONTEXT | option::FIRST_SPLINE | option::RESIDUAL)
+    };
+    let autoregressive = Shape {
+        context: CONTEXT,
+        transformer: Layer::RationalLinear,
+        network: network([11, 7, 0, 0], Activation::Tanh),
+        ..shape(3, option::CONTEXT | option::SKIP | option::SPREAD)
+    };
+    let conditional = Shape {
+        context: CONTEXT,
+        transformer: Layer::LowerUpper,
+        network: network([5, 0, 0, 0], Activation::Elu),
+        ..shape(0, option::CONTEXT)
+    };
+    vec![
+        (Layer::Domain, shape(3, 0)),
+        (Layer::Affine, shape(0, 0)),
+        (Layer::Householder, shape(3, 0)),
+        (Layer::RationalQuadratic, shape(8, Tails::Identity as u8)),
+        (Layer::Permutation, shape(0, 0)),
+        (Layer::Dct, shape(0, 0)),
+        (Layer::RationalLinear, shape(8, Tails::Linear as u8)),
+        (Layer::Coupling, coupling),
+        (Layer::LowerUpper, backwards(shape(0, 0))),
+        (Layer::Autoregressive, backwards(autoregressive)),
+        (Layer::MatrixExponential, backwards(shape(8, 0))),
+        (Layer::RationalQuadratic, backwards(shape(5, Tails::Linear as u8))),
+        (Layer::Conditional, conditional),
+        (Layer::LowerCholesky, shape(0, 0)),
+        (Layer::Haar, shape(0, 1)),
+        (Layer::Planar, shape(0, 0)),
+        (Layer::Radial, shape(0, 0)),
+        (Layer::Sylvester, shape(2, 0)),
+        (Layer::LeakyRelu, backwards(shape(0, 0))),
+        (Layer::Power, shape(0, 0)),
+        (Layer::Softplus, shape(0, 0)),
+        (Layer::Tanh, shape(0, 0)),
+        (Layer::Exp, shape(0, 0)),
+    ]
 }

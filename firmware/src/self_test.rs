@@ -60,7 +60,11 @@ mod tests {
         let model = fluxlet::Model::new_checked(embedded::bytes()).unwrap();
         let mut row = vec![0.0; embedded::INPUT_LEN];
         let mut work = vec![0.0; embedded::WORK_LEN];
-        let digest = run(&mut row, |row| fluxlet::log_prob(&model, row, &mut work));
+        let digest = run(&mut row, |row| {
+            let log_prob = fluxlet::log_prob(&model, row, &mut work);
+            assert!(log_prob > fluxlet::LOG_PROB_MIN, "a row is out of the layers' range");
+            log_prob
+        });
 
         let expected = format!("digest {digest:016x}");
         for printed in [include_str!("bin/qemu-m4f.out"), include_str!("bin/qemu-m0.out")] {
