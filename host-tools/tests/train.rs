@@ -175,6 +175,46 @@ fn columns_of_few_values_and_of_one_are_survived_and_told() {
 }
 
 #[test]
+fn an_angle_has_no_end_and_a_bounded_column_has_hard_ones() {
+    let folder = Folder::new();
+    // A wind around north, on both sides of 0°, and a humidity that never exceeds 100.
+    let rows: Rows<2> = data::normals::<2>(600, 7)
+        .into_iter()
+        .map(|[a, b]| [(360.0 + 20.0 * a).rem_euclid(360.0), 100.0 - 5.0 * b.abs()])
+        .collect();
+    folder.write("x.csv", data::csv("wind,humidity", &rows));
+    let options = "--angle wind=0:360 --bounded humidity=0:100 --epochs 20";
+    folder.ok(&format!("train x.csv -o run {options}"));
+    let new = [[2.0, 95.0], [362.0, 95.0], [-358.0, 95.0], [358.0, 95.0], [180.0, 95.0]];
+    let beyond = [[2.0, 100.5], [2.0, -1.0]];
+    folder.write("new.csv", data::csv("wind,humidity", &[&new[..], &beyond].concat()));
+    let (_, cells) = parse_csv(&folder.ok("score run/model.flx new.csv"));
+    let (log_probs, alarms): (Vec<f32>, Vec<u8>) = (column(&cells, 0), column(&cells, 3));
+    for turned in [1, 2] {
+        assert!((log_probs[turned] - log_probs[0]).abs() < 1e-3, "{log_probs:?}");
+    }
+    // On the other side of north it is as usual as here, to the south it never was.
+    assert!((log_probs[3] - log_probs[0]).abs() < 0.5, "{log_probs:?}");
+    assert!(log_probs[4] < log_probs[0] - 3.0, "{log_probs:?}");
+    assert_eq!(alarms, [0, 0, 0, 0, 1, 1, 1]);
+    assert_eq!(log_probs[5..], [fluxlet::LOG_PROB_MIN; 2]);
+    // The domains are part of the configuration.
+    folder.ok("train x.csv -o again --config run/config.toml");
+    assert_same_run(&folder, "run", "again", &RESULTS);
+
+    for (options, expected) in [
+        ("--bounded humidity=0:90", "lies outside 0 to 90"),
+        ("--bounded humid=0:90", "there is no column humid"),
+        ("--bounded humidity=0:100 --angle 2=0:100", "column 2 has two domains"),
+        ("--angle wind=0:360 --context wind --flow coupling", "wind is context, it has no domain"),
+        ("--angle wind=0:360 --window 16", "the features of a window have no limits"),
+    ] {
+        let said = folder.fails(&format!("train x.csv -o new {options}"));
+        assert!(said.contains(expected), "{options}: {said}");
+    }
+}
+
+#[test]
 fn ten_rows_are_enough() {
     let folder = Folder::new();
     folder.write("x.csv", data::csv("a,b,c", &data::gaussian(10, 5)));

@@ -11,6 +11,9 @@ use super::Table;
 use super::columns::position;
 use super::error::Error;
 
+/// Share of its interval by which a limit moves that readings lie on.
+const SATURATED: f32 = 0.005;
+
 /// What a user says of a column: `COLUMN=LOW:HIGH`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -98,7 +101,9 @@ pub fn keep_inside(domains: &[Domain], rows: &mut [f32], width: usize) {
 
 /// The domains of a table's columns; `rows` are what a flow learns from.
 ///
-/// A circle is cut open in the middle of the widest arc that has no reading.
+/// A circle is cut open in the middle of the widest arc that has no reading. Readings right on a limit
+/// are a sensor that saturates: they stand for a little beyond it, so the limit moves outwards by
+/// [`SATURATED`] of the interval, and a note says so.
 ///
 /// # Errors
 ///
@@ -109,6 +114,7 @@ pub fn domains(
     rows: &[u32],
     bounded: &[Limits],
     angles: &[Limits],
+    notes: &mut Vec<String>,
 ) -> Result<Vec<Domain>, Error> {
     let boxes = bounded.iter().map(|limits| (Kind::Box, limits));
     let circles = angles.iter().map(|limits| (Kind::Circle, limits));
@@ -129,6 +135,17 @@ pub fn domains(
                     value: value(row),
                     limits: limits.clone(),
                 });
+            }
+            let step = SATURATED * (high - low);
+            for (limit, step) in [(&mut low, -step), (&mut high, step)] {
+                let count = rows.iter().filter(|row| value(row) == *limit).count();
+                if count > 0 {
+                    let (name, moved) = (&limits.column, *limit + step);
+                    notes.push(format!(
+                        "column {name} is {limit} in {count} rows; its limit was moved to {moved}"
+                    ));
+                    *limit = moved;
+                }
             }
         } else {
             let start = widest_gap(rows.iter().map(value), low, high);
@@ -173,6 +190,22 @@ mod tests {
         let around_south = [170.0_f32, 180.0, 190.0];
         let cut = widest_gap(around_south.into_iter(), 0.0, 360.0);
         assert!(cut.min(360.0 - cut) < 1e-3, "{cut}");
+    }
+
+    #[test]
+    fn a_limit_with_readings_on_it_moves_outwards() {
+        let table = Table { names: vec!["h".into()], width: 1, values: vec![3.0, 100.0, 7.0] };
+        let mut notes = Vec::new();
+        let limits: Limits = "h=0:100".parse().expect("three parts");
+        let of = |rows: &[u32], notes: &mut Vec<String>| {
+            domains(Path::new("h.csv"), &table, rows, &[limits.clone()], &[], notes)
+        };
+        let found = of(&[0, 1, 2], &mut notes).expect("a column");
+        assert_eq!((found[0].low, found[0].high), (0.0, 100.5));
+        assert_eq!(notes, ["column h is 100 in 1 rows; its limit was moved to 100.5"]);
+        assert_eq!(of(&[0, 2], &mut notes).expect("a column")[0].high, 100.0);
+        let twice = [limits.clone(), limits.clone()];
+        assert!(domains(Path::new("h.csv"), &table, &[0], &twice, &[], &mut notes).is_err());
     }
 
     #[test]

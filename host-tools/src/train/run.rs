@@ -266,7 +266,7 @@ pub fn run(
     let (train_rows, held_out_rows) = (choose(train_rows), choose(held_out_rows));
 
     let (bounded, angles) = (&config.data.bounded, &config.data.angles);
-    let domains = data::domains(path, &table, &normal, bounded, angles)?;
+    let domains = data::domains(path, &table, &normal, bounded, angles, &mut notes)?;
     if let Some(given) = domains.iter().find(|domain| domain.column >= dim) {
         let name = &table.names[given.column];
         return Err(Error::Config(format!("the column {name} is context, it has no domain")));
