@@ -198,7 +198,7 @@ mod tests {
         let mut notes = Vec::new();
         let limits: Limits = "h=0:100".parse().expect("three parts");
         let of = |rows: &[u32], notes: &mut Vec<String>| {
-            domains(Path::new("h.csv"), &table, rows, &[limits.clone()], &[], notes)
+            domains(Path::new("h.csv"), &table, rows, std::slice::from_ref(&limits), &[], notes)
         };
         let found = of(&[0, 1, 2], &mut notes).expect("a column");
         assert_eq!((found[0].low, found[0].high), (0.0, 100.5));
