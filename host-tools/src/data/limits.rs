@@ -103,7 +103,7 @@ pub fn keep_inside(domains: &[Domain], rows: &mut [f32], width: usize) {
 ///
 /// A circle is cut open in the middle of the widest arc that has no reading. Readings right on a limit
 /// are a sensor that saturates: they stand for a little beyond it, so the limit moves outwards by
-/// [`SATURATED`] of the interval, and a note says so.
+/// 0.5 % of the interval, and a note says so.
 ///
 /// # Errors
 ///
