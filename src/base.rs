@@ -10,7 +10,7 @@
 //! e = (z − μ)/σ: dz = −Σ_c ρ_c e/σ, dμ = ρ_c e/σ, d(1/σ) = −ρ_c e (z − μ), dk = ρ_c.
 
 use crate::math::{HALF_LN_TAU, Real, sum4};
-use crate::weights::{Packed, Weights};
+use crate::weights::{Gradient, Packed, Weights};
 
 /// Smallest σ of a component: a mixture must not collapse onto repeated readings.
 const MIN_SIGMA: f64 = 0.05;
@@ -31,6 +31,21 @@ pub enum Base {
 fn component<R: Real, W: Weights<R>>(w: W, c: usize, dim: usize, like: R) -> (R, W, W) {
     let start = c * (2 * dim + 1);
     (w.at(start, like), w.part(start + 1, dim), w.part(start + 1 + dim, dim))
+}
+
+/// The largest of some logarithms, and the sum of what they are the logarithms of, divided by the
+/// largest.
+#[inline(always)]
+fn largest_and_sum<R: Real>(logs: &[R]) -> (R, R) {
+    let mut largest = logs[0];
+    for log in logs {
+        largest = largest.max(*log);
+    }
+    let mut sum = largest.lift(0.0);
+    for log in logs {
+        sum = sum + (*log - largest).exp();
+    }
+    (largest, sum)
 }
 
 impl Base {
@@ -99,8 +114,7 @@ impl Base {
             Self::Mixture(components) => {
                 let logs = &mut scratch[..components];
                 mixture_logs(w, z, logs);
-                let largest = logs.iter().fold(logs[0], |a, b| a.max(*b));
-                let sum = logs.iter().fold(like.lift(0.0), |sum, log| sum + (*log - largest).exp());
+                let (largest, sum) = largest_and_sum(logs);
                 largest + sum.ln()
             }
         }
@@ -108,12 +122,12 @@ impl Base {
 
     /// Turns the gradient `dlog_prob` into dz (written over `z`) and adds to `dw`.
     #[inline(always)]
-    pub fn backward<R: Real, W: Weights<R>>(
+    pub fn backward<R: Real, W: Weights<R>, G: Gradient<R>>(
         self,
         w: W,
         z: &mut [R],
         dlog_prob: R,
-        dw: &mut [R],
+        mut dw: G,
         scratch: &mut [R],
     ) {
         let dim = z.len();
@@ -127,19 +141,19 @@ impl Base {
         let dz = &mut dz[..dim];
         mixture_logs(w, z, shares);
         let zero = z[0].lift(0.0);
-        let largest = shares.iter().fold(shares[0], |a, b| a.max(*b));
-        let sum = shares.iter().fold(zero, |sum, log| sum + (*log - largest).exp());
+        let (largest, sum) = largest_and_sum(shares);
         dz.fill(zero);
-        for (c, (share, dw)) in shares.iter().zip(dw.chunks_exact_mut(2 * dim + 1)).enumerate() {
+        for (c, share) in shares.iter().enumerate() {
+            let mut dw = dw.part(c * (2 * dim + 1), 2 * dim + 1);
             let rho = dlog_prob * (*share - largest).exp() / sum;
             let (_, mean, per_sigma) = component(w, c, dim, rho);
-            dw[0] = dw[0] + rho;
-            for i in 0..dim {
-                let (per_sigma, away) = (per_sigma.at(i, rho), z[i] - mean.at(i, rho));
-                let pull = rho * away * per_sigma;
-                dz[i] = dz[i] - pull * per_sigma;
-                dw[1 + i] = dw[1 + i] + pull * per_sigma;
-                dw[1 + dim + i] = dw[1 + dim + i] - pull * away;
+            let away = |i: usize| z[i] - mean.at(i, rho);
+            let pull = |i: usize| rho * away(i) * per_sigma.at(i, rho);
+            dw.add(0, rho);
+            dw.add_each(1, dim, |i| pull(i) * per_sigma.at(i, rho));
+            dw.add_each(1 + dim, dim, |i| -(pull(i) * away(i)));
+            for (i, dz) in dz.iter_mut().enumerate() {
+                *dz = *dz - pull(i) * per_sigma.at(i, rho);
             }
         }
         z.copy_from_slice(dz);

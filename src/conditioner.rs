@@ -24,9 +24,10 @@
 
 use crate::bijection::{Shape, option};
 use crate::math::{Real, logistic, softplus};
-use crate::weights::Weights;
+use crate::weights::{Gradient, Weights};
 
 mod pass;
+pub(crate) mod product;
 
 /// Hidden layers that a network can have.
 pub const MAX_DEPTH: usize = 4;
@@ -415,18 +416,22 @@ impl Conditioner {
                 0 => &units.inputs[..fan_in],
                 _ => &below[start - self.full_width(layer - 1)..][..fan_in],
             };
-            rows(w.part(*at, len), source, &[], own);
+            w.part(*at, len).product(source, &[], own);
             *at += len;
             if self.residual && layer > 0 && layer % 2 == 0 {
                 // h grows by the block; its earlier value is kept two layers below.
                 let h = &units.before[start - 2 * self.full_width(0)..][from..to];
-                own.iter_mut().zip(h).for_each(|(own, h)| *own = *own + *h);
+                for (own, h) in own.iter_mut().zip(h) {
+                    *own = *own + *h;
+                }
             }
             if !units.before.is_empty() {
                 units.before[start + from..start + to].copy_from_slice(own);
             }
             if !(self.residual && layer + 1 == self.layers()) {
-                own.iter_mut().for_each(|a| *a = self.network.activation.forward(*a));
+                for a in own.iter_mut() {
+                    *a = self.network.activation.forward(*a);
+                }
             }
             start += self.full_width(layer);
         }
@@ -444,7 +449,7 @@ impl Conditioner {
     ) {
         let len = self.outputs_len(known);
         let (last, skipped) = self.sources(known);
-        rows(w.part(*at, len), &units.active[last], &units.inputs[..skipped], out);
+        w.part(*at, len).product(&units.active[last], &units.inputs[..skipped], out);
         *at += len;
     }
 
@@ -459,7 +464,7 @@ impl Conditioner {
     /// `at` moves from where the step's weights end to where they begin.
     #[inline(always)]
     #[expect(clippy::too_many_arguments, reason = "values and gradients of both ends")]
-    pub(crate) fn outputs_backward<R: Real, W: Weights<R>>(
+    pub(crate) fn outputs_backward<R: Real, W: Weights<R>, G: Gradient<R>>(
         self,
         w: W,
         at: &mut usize,
@@ -467,31 +472,28 @@ impl Conditioner {
         units: &Units<R>,
         dout: &[R],
         dunits: &mut UnitGradients<R>,
-        dw: &mut [R],
+        dw: &mut G,
     ) {
         let len = self.outputs_len(known);
         *at -= len;
         let (last, skipped) = self.sources(known);
-        rows_backward(
-            w.part(*at, len),
-            dout,
-            (&units.active[last.clone()], &units.inputs[..skipped]),
-            (&mut dunits.active[last], &mut dunits.inputs[..skipped]),
-            &mut dw[*at..*at + len],
-        );
+        let (active, inputs) = (&units.active[last.clone()], &units.inputs[..skipped]);
+        dw.part(*at, len).add_product(dout, active, inputs);
+        let (dactive, dinputs) = (&mut dunits.active[last], &mut dunits.inputs[..skipped]);
+        w.part(*at, len).product_backward(dout, dactive, dinputs);
     }
 
     /// [`Self::unlock`] backwards: from the gradients of the units that a step unlocked to those of
     /// the units before them, of the inputs, and of the weights.
     #[inline(always)]
-    pub(crate) fn unlock_backward<R: Real, W: Weights<R>>(
+    pub(crate) fn unlock_backward<R: Real, W: Weights<R>, G: Gradient<R>>(
         self,
         w: W,
         at: &mut usize,
         known: usize,
         units: &Units<R>,
         dunits: &mut UnitGradients<R>,
-        dw: &mut [R],
+        dw: &mut G,
     ) {
         let mut start = self.unit_len();
         for layer in (0..self.layers()).rev() {
@@ -515,129 +517,15 @@ impl Conditioner {
                     *d = *d + *above;
                 }
             }
-            let w = w.part(*at, len);
-            let dw = &mut dw[*at..*at + len];
-            let dout = &own[from..to];
-            match layer {
-                0 => rows_backward(
-                    w,
-                    dout,
-                    (&units.inputs[..fan_in], &[]),
-                    (&mut dunits.inputs[..fan_in], &mut []),
-                    dw,
-                ),
-                _ => {
-                    let source = start - self.full_width(layer - 1);
-                    rows_backward(
-                        w,
-                        dout,
-                        (&units.active[source..][..fan_in], &[]),
-                        (&mut below[source..][..fan_in], &mut []),
-                        dw,
-                    );
-                }
+            let (w, mut dw, dout) = (w.part(*at, len), dw.part(*at, len), &own[from..to]);
+            if layer == 0 {
+                dw.add_product(dout, &units.inputs[..fan_in], &[]);
+                w.product_backward(dout, &mut dunits.inputs[..fan_in], &mut []);
+            } else {
+                let source = start - self.full_width(layer - 1);
+                dw.add_product(dout, &units.active[source..][..fan_in], &[]);
+                w.product_backward(dout, &mut below[source..][..fan_in], &mut []);
             }
-        }
-    }
-}
-
-/// out = bias + W \[x, y\], rows in blocks of 8, 4, 2 and 1; every row is summed in the order of the
-/// inputs, from its bias on.
-#[inline(always)]
-fn rows<R: Real, W: Weights<R>>(w: W, x: &[R], y: &[R], out: &mut [R]) {
-    let per_row = x.len() + y.len() + 1;
-    let (eights, rest) = out.as_chunks_mut::<8>();
-    let mut at = 0;
-    for out in eights {
-        block(w.part(at, 8 * per_row), x, y, out);
-        at += 8 * per_row;
-    }
-    let (fours, rest) = rest.as_chunks_mut::<4>();
-    for out in fours {
-        block(w.part(at, 4 * per_row), x, y, out);
-        at += 4 * per_row;
-    }
-    let (twos, ones) = rest.as_chunks_mut::<2>();
-    for out in twos {
-        block(w.part(at, 2 * per_row), x, y, out);
-        at += 2 * per_row;
-    }
-    for out in ones.as_chunks_mut::<1>().0 {
-        block(w.part(at, per_row), x, y, out);
-    }
-}
-
-#[inline(always)]
-fn block<const N: usize, R: Real, W: Weights<R>>(w: W, x: &[R], y: &[R], out: &mut [R; N]) {
-    let like = out[0];
-    let mut columns = w.chunks::<N>(like);
-    let Some(mut sums) = columns.next() else { return };
-    for x in [x, y] {
-        for (x, column) in x.iter().zip(&mut columns) {
-            for (sum, weight) in sums.iter_mut().zip(column) {
-                *sum = sum.add_product(weight, *x);
-            }
-        }
-    }
-    *out = sums;
-}
-
-/// Adds to `dx`, `dy` and `dw` what the gradient of [`rows`]' results means.
-#[inline(always)]
-fn rows_backward<R: Real, W: Weights<R>>(
-    w: W,
-    dout: &[R],
-    (x, y): (&[R], &[R]),
-    (dx, dy): (&mut [R], &mut [R]),
-    dw: &mut [R],
-) {
-    let per_row = x.len() + y.len() + 1;
-    let (eights, rest) = dout.as_chunks::<8>();
-    let mut at = 0;
-    for dout in eights {
-        let range = at..at + 8 * per_row;
-        at = range.end;
-        block_backward(w.part(range.start, range.len()), dout, (x, y), (dx, dy), &mut dw[range]);
-    }
-    let (fours, rest) = rest.as_chunks::<4>();
-    for dout in fours {
-        let range = at..at + 4 * per_row;
-        at = range.end;
-        block_backward(w.part(range.start, range.len()), dout, (x, y), (dx, dy), &mut dw[range]);
-    }
-    let (twos, ones) = rest.as_chunks::<2>();
-    for dout in twos {
-        let range = at..at + 2 * per_row;
-        at = range.end;
-        block_backward(w.part(range.start, range.len()), dout, (x, y), (dx, dy), &mut dw[range]);
-    }
-    for dout in ones.as_chunks::<1>().0 {
-        block_backward(w.part(at, per_row), dout, (x, y), (dx, dy), &mut dw[at..at + per_row]);
-    }
-}
-
-#[inline(always)]
-fn block_backward<const N: usize, R: Real, W: Weights<R>>(
-    w: W,
-    dout: &[R; N],
-    (x, y): (&[R], &[R]),
-    (dx, dy): (&mut [R], &mut [R]),
-    dw: &mut [R],
-) {
-    let like = dout[0];
-    let mut columns = w.chunks::<N>(like).zip(dw.as_chunks_mut::<N>().0);
-    let Some((_, dbias)) = columns.next() else { return };
-    for (d, dout) in dbias.iter_mut().zip(dout) {
-        *d = *d + *dout;
-    }
-    for (x, dx) in [(x, dx), (y, dy)] {
-        for ((x, dx), (column, dcolumn)) in x.iter().zip(dx).zip(&mut columns) {
-            let mut sum = *dx;
-            for ((weight, d), dout) in column.iter().zip(dcolumn).zip(dout) {
-                sum = sum.add_product(*weight, *dout);
-                *d = d.add_product(*x, *dout);
-            }
-            *dx = sum;
         }
     }
 }

@@ -54,4 +54,4 @@ pub use detector::{Alarm, Calibration, LOG_PROB_MIN};
 pub use flow::{Flow, Reading, forward, inverse, log_prob, read, sample};
 pub use math::Real;
 pub use model::{Error, Model};
-pub use weights::{Packed, Weights};
+pub use weights::{Gradient, Packed, Weights};

@@ -1,5 +1,7 @@
-//! Where weights live: a model's bytes in flash, a training slice, numbers of a vector kind.
+//! Where weights live: a model's bytes in flash, a training slice, numbers of a vector kind. And
+//! where their gradient is summed.
 
+use crate::conditioner::product;
 use crate::math::Real;
 
 /// Packed numbers that a kernel reads: a model's bytes, a training slice, a network's output.
@@ -39,6 +41,29 @@ pub trait Weights<R: Real>: Copy {
     }
     /// `len` weights at a time; fewer at the end are left out.
     fn rows(self, len: usize) -> impl Iterator<Item = Self>;
+    /// N weights from `stride index` on, where every index is below `bins`.
+    #[inline(always)]
+    fn gather<const N: usize>(
+        self,
+        index: R::Index,
+        bins: usize,
+        stride: usize,
+        like: R,
+    ) -> [R; N] {
+        like.gather(self, index, bins, stride)
+    }
+    /// out = b + W \[x, y\], the weights being rows of a network, packed as
+    /// [`crate::conditioner`] says. `out` holds numbers of the same kind on entry.
+    #[inline(always)]
+    fn product(self, x: &[R], y: &[R], out: &mut [R]) {
+        product::forward(self, x, y, out);
+    }
+    /// Adds Wᵀ dout to `dx` and `dy`, what the gradient of [`Weights::product`]'s result means for
+    /// its inputs.
+    #[inline(always)]
+    fn product_backward(self, dout: &[R], dx: &mut [R], dy: &mut [R]) {
+        product::backward(self, dout, dx, dy);
+    }
     /// Whether there are none.
     fn is_empty(self) -> bool {
         self.len() == 0
@@ -159,38 +184,54 @@ impl<R: Real> Weights<R> for Packed<'_> {
     }
 }
 
-/// Weights shared by all lanes of a vector kind.
-#[derive(Clone, Copy, Debug)]
-pub struct Shared<'w>(pub &'w [f32]);
+/// Where the gradient of packed weights is summed: the mirror of [`Weights`].
+pub trait Gradient<R: Real>: Sized {
+    /// Adds `value(i)` to the gradient of weight `start + i`, for i in `0..len`.
+    fn add_each(&mut self, start: usize, len: usize, value: impl Fn(usize) -> R);
+    /// Adds `value` to the gradient of weight `i`.
+    #[inline(always)]
+    fn add(&mut self, i: usize, value: R) {
+        self.add_each(i, 1, |_| value);
+    }
+    /// Adds `values` to the gradients of the N weights from `stride index` on, where every index is
+    /// below `bins`.
+    fn scatter<const N: usize>(
+        &mut self,
+        values: [R; N],
+        index: R::Index,
+        bins: usize,
+        stride: usize,
+    );
+    /// Adds dout ⊗ \[1, x, y\], the gradient of the weights of [`Weights::product`].
+    fn add_product(&mut self, dout: &[R], x: &[R], y: &[R]);
+    /// The gradient of weights `start..start + len`.
+    fn part(&mut self, start: usize, len: usize) -> impl Gradient<R>;
+}
 
-impl<R: Real> Weights<R> for Shared<'_> {
+/// A gradient of the same kind as the data; one a lane where the kind is a vector.
+impl<R: Real> Gradient<R> for &mut [R] {
     #[inline(always)]
-    fn len(self) -> usize {
-        self.0.len()
+    fn add_each(&mut self, start: usize, len: usize, value: impl Fn(usize) -> R) {
+        for (i, sum) in self[start..start + len].iter_mut().enumerate() {
+            *sum = *sum + value(i);
+        }
     }
     #[inline(always)]
-    fn at(self, i: usize, like: R) -> R {
-        like.lift(self.0[i])
+    fn scatter<const N: usize>(
+        &mut self,
+        values: [R; N],
+        index: R::Index,
+        bins: usize,
+        stride: usize,
+    ) {
+        R::scatter(values, self, index, bins, stride);
     }
     #[inline(always)]
-    fn part(self, start: usize, len: usize) -> Self {
-        Self(&self.0[start..start + len])
+    fn add_product(&mut self, dout: &[R], x: &[R], y: &[R]) {
+        product::add_outer(self, dout, x, y);
     }
     #[inline(always)]
-    fn load<const N: usize>(self, start: usize, like: R) -> [R; N] {
-        core::array::from_fn(|n| like.lift(self.0[start + n]))
-    }
-    #[inline(always)]
-    fn values(self, like: R) -> impl Iterator<Item = R> {
-        self.0.iter().map(move |weight| like.lift(*weight))
-    }
-    #[inline(always)]
-    fn chunks<const N: usize>(self, like: R) -> impl Iterator<Item = [R; N]> {
-        let chunks = self.0.as_chunks::<N>().0.iter();
-        chunks.map(move |chunk| chunk.map(|weight| like.lift(weight)))
-    }
-    #[inline(always)]
-    fn rows(self, len: usize) -> impl Iterator<Item = Self> {
-        self.0.chunks_exact(len).map(Self)
+    fn part(&mut self, start: usize, len: usize) -> impl Gradient<R> {
+        &mut self[start..start + len]
     }
 }

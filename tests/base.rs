@@ -37,7 +37,7 @@ fn backward_is_the_gradient_of_log_prob() {
         let mut dz = z.clone();
         let mut dw = vec![0.0; w.len()];
         let mut scratch = vec![f64::NAN; base.backward_scratch_len(DIM)];
-        base.backward(&w[..], &mut dz, cotangent, &mut dw, &mut scratch);
+        base.backward(&w[..], &mut dz, cotangent, &mut dw[..], &mut scratch);
 
         let mut scratch = vec![Dual::constant(f64::NAN); base.scratch_len()];
         let mut slope = |w: &[Dual], z: &[Dual]| base.log_prob(w, z, &mut scratch).d * cotangent;

@@ -1,5 +1,7 @@
 //! Trains, packs, scores and verifies fluxlet models; the library behind the `fluxlet` command.
-pub mod backend;
+pub use fluxlet_backend as backend;
+pub use fluxlet_backend::stack;
+
 pub mod commands;
 pub mod data;
 pub mod device;
@@ -10,5 +12,4 @@ pub mod metrics;
 pub mod output;
 pub mod report;
 pub mod score;
-pub mod stack;
 pub mod train;

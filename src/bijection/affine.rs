@@ -42,7 +42,7 @@
 
 use super::{Bijection, Shape};
 use crate::math::{Real, sum4};
-use crate::weights::{Packed, Weights};
+use crate::weights::{Gradient, Packed, Weights};
 
 /// zᵢ = (xᵢ − shiftᵢ) scaleᵢ; see the source file's head for weights and gradient.
 pub struct Affine;
@@ -87,23 +87,23 @@ impl Bijection for Affine {
     }
 
     #[inline(always)]
-    fn backward<R: Real, W: Weights<R>>(
+    fn backward<R: Real, W: Weights<R>, G: Gradient<R>>(
         shape: Shape,
         w: W,
         x: &mut [R],
         dz: &mut [R],
         dladj: R,
-        dw: &mut [R],
+        mut dw: G,
         _: &mut [R],
     ) {
         let dim = shape.dim;
         for (i, (x, d)) in x.iter().zip(dz.iter_mut()).enumerate() {
             let (shift, scale) = (w.at(i, *x), w.at(dim + i, *x));
-            dw[dim + i] = dw[dim + i] + *d * (*x - shift);
+            dw.add(dim + i, *d * (*x - shift));
             *d = *d * scale;
-            dw[i] = dw[i] - *d;
+            dw.add(i, -*d);
         }
-        dw[2 * dim] = dw[2 * dim] + dladj;
+        dw.add(2 * dim, dladj);
     }
 
     fn theta_len(shape: Shape) -> usize {

@@ -30,11 +30,12 @@
 //! Papamakarios, Pavlakou and Murray 2017, arXiv:1705.07057, eqs. 3–4; with splines Durkan et al.
 //! 2019, arXiv:1906.04032, section 3.2; masks Germain et al. 2015, arXiv:1502.03509, eqs. 12–13.
 
-use super::transformer::{CONSTANTS, Transformer};
-use super::{Bijection, Permutation, Shape};
-use crate::conditioner::{Conditioner, UnitGradients, Units, take};
+use super::kept::{Kept, Room};
+use super::transformer::{CONSTANTS, Map, Transformer};
+use super::{Bijection, Permutation, Shape, keep_and_go_back};
+use crate::conditioner::{Conditioner, UnitGradients, take};
 use crate::math::{LogProduct, Real};
-use crate::weights::{Packed, Weights};
+use crate::weights::{Gradient, Packed, Weights};
 
 /// Each number is conditioned on those before it; see the source file's head for weights and
 /// gradient.
@@ -50,31 +51,42 @@ fn network_start(shape: Shape) -> usize {
     CONSTANTS + shape.dim
 }
 
+/// Room for a pass that leaves nothing.
+fn passing(shape: Shape) -> Room {
+    let (transformer, network) = parts(shape);
+    Room::passing(transformer, network)
+}
+
+/// Room for a pass that leaves what its gradient needs.
+fn keeping(shape: Shape) -> Room {
+    let (transformer, network) = parts(shape);
+    Room::keeping(transformer, network, shape.dim)
+}
+
 /// Maps number after number in the direction that `INVERSE` says.
 #[inline(always)]
 fn run<const INVERSE: bool, R: Real, W: Weights<R>>(
     shape: Shape,
     w: W,
     x: &mut [R],
-    mut scratch: &mut [R],
+    kept: Kept<R>,
 ) -> R {
     let (transformer, network) = parts(shape);
+    let Kept { mut units, outputs, packed } = kept;
     let like = x[0];
     let constants = w.load(0, like);
     let order = w.part(CONSTANTS, shape.dim);
     let (x, context) = x.split_at_mut(shape.dim);
-    let inputs = take(&mut scratch, network.input_len());
-    inputs[..context.len()].copy_from_slice(context);
-    let active = take(&mut scratch, network.unit_len());
-    let before = take(&mut scratch, network.before_len());
-    let outputs = take(&mut scratch, transformer.output_len());
-    let packed = take(&mut scratch, transformer.packed_len());
+    units.inputs[..context.len()].copy_from_slice(context);
     outputs.fill(like.lift(0.0));
 
-    let mut units = Units { inputs, active, before };
+    let (len, packed_len) = (transformer.output_len(), transformer.packed_len());
+    let kept = if outputs.len() > len { 1 } else { 0 };
     let mut slopes = LogProduct::new(like);
     let mut at = network_start(shape);
     for known in 0..shape.dim {
+        let outputs = &mut outputs[kept * known * len..][..len];
+        let packed = &mut packed[kept * known * packed_len..][..packed_len];
         network.unlock(w, &mut at, known, &mut units);
         network.outputs(w, &mut at, known, &units, outputs);
         let x = &mut x[order.at(known, like).to_index()];
@@ -105,18 +117,16 @@ impl Bijection for Autoregressive {
         network_start(shape) + parts(shape).1.weight_len()
     }
     fn scratch_len(shape: Shape) -> usize {
-        let (transformer, network) = parts(shape);
-        network.input_len()
-            + network.unit_len()
-            + network.before_len()
-            + transformer.output_len()
-            + transformer.packed_len()
+        passing(shape).len()
     }
     fn backward_scratch_len(shape: Shape) -> usize {
         let (transformer, network) = parts(shape);
-        let each = shape.dim * transformer.output_len();
-        let one = transformer.output_len() + 2 * transformer.packed_len();
-        2 * network.input_len() + 3 * network.unit_len() + each + one
+        let gradients = network.input_len() + network.unit_len() + transformer.output_len();
+        let input = shape.dim + shape.context;
+        Self::kept_len(shape) + input + gradients + transformer.packed_len()
+    }
+    fn kept_len(shape: Shape) -> usize {
+        keeping(shape).len()
     }
     fn multiply_adds(shape: Shape) -> usize {
         let (transformer, network) = parts(shape);
@@ -128,49 +138,69 @@ impl Bijection for Autoregressive {
     }
 
     #[inline(always)]
-    fn forward<R: Real, W: Weights<R>>(shape: Shape, w: W, x: &mut [R], scratch: &mut [R]) -> R {
-        run::<false, R, W>(shape, w, x, scratch)
+    fn forward<R: Real, W: Weights<R>>(
+        shape: Shape,
+        w: W,
+        x: &mut [R],
+        mut scratch: &mut [R],
+    ) -> R {
+        run::<false, R, W>(shape, w, x, passing(shape).take(&mut scratch))
     }
 
     #[inline(always)]
-    fn inverse<R: Real, W: Weights<R>>(shape: Shape, w: W, z: &mut [R], scratch: &mut [R]) -> R {
-        run::<true, R, W>(shape, w, z, scratch)
+    fn inverse<R: Real, W: Weights<R>>(
+        shape: Shape,
+        w: W,
+        z: &mut [R],
+        mut scratch: &mut [R],
+    ) -> R {
+        run::<true, R, W>(shape, w, z, passing(shape).take(&mut scratch))
     }
 
     #[inline(always)]
-    fn backward<R: Real, W: Weights<R>>(
+    fn forward_kept<R: Real, W: Weights<R>>(
+        shape: Shape,
+        w: W,
+        x: &mut [R],
+        mut kept: &mut [R],
+        _: &mut [R],
+    ) -> R {
+        run::<false, R, W>(shape, w, x, keeping(shape).take(&mut kept))
+    }
+
+    #[inline(always)]
+    fn backward<R: Real, W: Weights<R>, G: Gradient<R>>(
         shape: Shape,
         w: W,
         x: &mut [R],
         dz: &mut [R],
         dladj: R,
-        dw: &mut [R],
+        dw: G,
+        scratch: &mut [R],
+    ) {
+        keep_and_go_back::<Self, R, W, G>(shape, w, x, dz, dladj, dw, scratch);
+    }
+
+    #[inline(always)]
+    fn backward_kept<R: Real, W: Weights<R>, G: Gradient<R>>(
+        shape: Shape,
+        w: W,
+        x: &mut [R],
+        dz: &mut [R],
+        dladj: R,
+        mut dw: G,
+        mut kept: &mut [R],
         mut scratch: &mut [R],
     ) {
         let (transformer, network) = parts(shape);
+        let Kept { units, outputs, packed } = keeping(shape).take(&mut kept);
         let zero = x[0].lift(0.0);
         let constants = w.load(0, zero);
         let order = w.part(CONSTANTS, shape.dim);
         let place = |known: usize| order.at(known, zero).to_index();
-        let (x, context) = x.split_at_mut(shape.dim);
         let (dz, dcontext) = dz.split_at_mut(shape.dim);
-        let len = transformer.output_len();
-
-        let inputs = take(&mut scratch, network.input_len());
-        inputs[..context.len()].copy_from_slice(context);
-        for known in 0..shape.dim {
-            inputs[context.len() + known] = x[place(known)];
-        }
-        let active = take(&mut scratch, network.unit_len());
-        let before = take(&mut scratch, network.unit_len());
-        let outputs = take(&mut scratch, shape.dim * len);
-        outputs.fill(zero);
-        let mut units = Units { inputs, active, before };
-        let mut at = network_start(shape);
-        for (known, outputs) in outputs.chunks_exact_mut(len).enumerate() {
-            network.unlock(w, &mut at, known, &mut units);
-            network.outputs(w, &mut at, known, &units, outputs);
-        }
+        let (len, packed_len) = (transformer.output_len(), transformer.packed_len());
+        let mut at = network_start(shape) + network.weight_len();
 
         let dinputs = take(&mut scratch, network.input_len());
         let dactive = take(&mut scratch, network.unit_len());
@@ -180,10 +210,12 @@ impl Bijection for Autoregressive {
         let mut dunits = UnitGradients { inputs: dinputs, active: dactive };
         for (known, output) in outputs.chunks_exact(len).enumerate().rev() {
             let i = place(known);
-            let dx = transformer.backward(constants, output, x[i], dz[i], dladj, doutput, scratch);
+            let packed = &packed[known * packed_len..][..packed_len];
+            let map = Map { constants, output, packed };
+            let dx = transformer.backward(map, x[i], dz[i], dladj, doutput, scratch);
             dz[i] = dx + dunits.inputs[dcontext.len() + known];
-            network.outputs_backward(w, &mut at, known, &units, doutput, &mut dunits, dw);
-            network.unlock_backward(w, &mut at, known, &units, &mut dunits, dw);
+            network.outputs_backward(w, &mut at, known, &units, doutput, &mut dunits, &mut dw);
+            network.unlock_backward(w, &mut at, known, &units, &mut dunits, &mut dw);
         }
         for (d, here) in dcontext.iter_mut().zip(&*dunits.inputs) {
             *d = *d + *here;

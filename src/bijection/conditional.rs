@@ -30,7 +30,7 @@
 use super::{Bijection, Householder, Layer, LowerUpper, MatrixExponential, Shape, option};
 use crate::conditioner::{Conditioner, UnitGradients, Units, take};
 use crate::math::Real;
-use crate::weights::{Packed, Weights};
+use crate::weights::{Gradient, Packed, Weights};
 
 /// A layer whose parameters come from the context; see the source file's head.
 pub struct Conditional;
@@ -105,7 +105,7 @@ fn backward<B: Bijection, R: Real, W: Weights<R>>(
     x: &mut [R],
     dz: &mut [R],
     dladj: R,
-    dw: &mut [R],
+    mut dw: impl Gradient<R>,
     mut scratch: &mut [R],
 ) {
     let network = network(shape);
@@ -122,11 +122,11 @@ fn backward<B: Bijection, R: Real, W: Weights<R>>(
     for buffer in [&mut *dinner, &mut *doutputs, &mut *dinputs, &mut *dactive] {
         buffer.fill(zero);
     }
-    B::backward(inner(shape), &*inner_w, x, dz, dladj, dinner, scratch);
+    B::backward(inner(shape), &*inner_w, x, dz, dladj, &mut *dinner, scratch);
     B::constrain_backward(inner(shape), outputs, inner_w, dinner, doutputs);
     let mut dunits = UnitGradients { inputs: dinputs, active: dactive };
-    network.outputs_backward(w, &mut at, 0, &units, doutputs, &mut dunits, dw);
-    network.unlock_backward(w, &mut at, 0, &units, &mut dunits, dw);
+    network.outputs_backward(w, &mut at, 0, &units, doutputs, &mut dunits, &mut dw);
+    network.unlock_backward(w, &mut at, 0, &units, &mut dunits, &mut dw);
     for (d, here) in dcontext.iter_mut().zip(&*dunits.inputs) {
         *d = *d + *here;
     }
@@ -194,13 +194,13 @@ impl Bijection for Conditional {
     }
 
     #[inline(always)]
-    fn backward<R: Real, W: Weights<R>>(
+    fn backward<R: Real, W: Weights<R>, G: Gradient<R>>(
         shape: Shape,
         w: W,
         x: &mut [R],
         dz: &mut [R],
         dladj: R,
-        dw: &mut [R],
+        dw: G,
         scratch: &mut [R],
     ) {
         match shape.transformer {

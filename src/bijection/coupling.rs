@@ -32,11 +32,12 @@
 //! Dinh, Sohl-Dickstein and Bengio 2017, arXiv:1605.08803, eqs. 7–8; with splines Durkan et al. 2019,
 //! arXiv:1906.04032, section 3.2.
 
-use super::transformer::{CONSTANTS, Transformer};
-use super::{Bijection, Layer, RationalLinear, Shape, knots, option};
-use crate::conditioner::{Conditioner, UnitGradients, Units, take};
+use super::kept::{Kept, Room};
+use super::transformer::{CONSTANTS, Map, Transformer};
+use super::{Bijection, Layer, RationalLinear, Shape, keep_and_go_back, knots, option};
+use crate::conditioner::{Conditioner, UnitGradients, take};
 use crate::math::{LogProduct, Real};
-use crate::weights::{Packed, Weights};
+use crate::weights::{Gradient, Packed, Weights};
 
 /// The first d numbers condition the rest; see the source file's head for weights and gradient.
 pub struct Coupling;
@@ -69,6 +70,14 @@ impl Parts {
     fn network_start(&self) -> usize {
         CONSTANTS + self.first_len
     }
+
+    fn passing(&self) -> Room {
+        Room::passing(self.transformer, self.network)
+    }
+
+    fn keeping(&self, shape: Shape) -> Room {
+        Room::keeping(self.transformer, self.network, shape.dim - shape.split)
+    }
 }
 
 /// The static splines of the first part as a layer of its own.
@@ -92,19 +101,19 @@ fn run<const INVERSE: bool, R: Real, W: Weights<R>>(
     shape: Shape,
     w: W,
     x: &mut [R],
-    mut scratch: &mut [R],
+    kept: Kept<R>,
 ) -> R {
     let parts = Parts::of(shape);
     let Parts { transformer, network, .. } = parts;
+    let Kept { mut units, outputs, packed } = kept;
     let like = x[0];
     let (x, context) = x.split_at_mut(shape.dim);
     let (first, second) = x.split_at_mut(shape.split);
     let mut slopes = LogProduct::new(like);
-    let inputs = take(&mut scratch, network.input_len());
-    inputs[..context.len()].copy_from_slice(context);
+    units.inputs[..context.len()].copy_from_slice(context);
     // The network reads the side of x.
     if !INVERSE {
-        inputs[context.len()..].copy_from_slice(first);
+        units.inputs[context.len()..].copy_from_slice(first);
     }
     if parts.first_len > 0 {
         let weights = w.part(CONSTANTS, parts.first_len);
@@ -119,20 +128,19 @@ fn run<const INVERSE: bool, R: Real, W: Weights<R>>(
         }
     }
     if INVERSE {
-        inputs[context.len()..].copy_from_slice(first);
+        units.inputs[context.len()..].copy_from_slice(first);
     }
 
-    let active = take(&mut scratch, network.unit_len());
-    let before = take(&mut scratch, network.before_len());
-    let mut units = Units { inputs, active, before };
     let mut at = parts.network_start();
     network.unlock(w, &mut at, 0, &mut units);
-    let outputs = take(&mut scratch, network.output_len());
     outputs.fill(like.lift(0.0));
     network.outputs(w, &mut at, 0, &units, outputs);
-    let packed = take(&mut scratch, transformer.packed_len());
     let constants = w.load(0, like);
-    for (x, output) in second.iter_mut().zip(outputs.chunks_exact(transformer.output_len())) {
+    let len = transformer.packed_len();
+    let stride = if packed.len() > len { len } else { 0 };
+    let outputs = outputs.chunks_exact(transformer.output_len());
+    for (i, (x, output)) in second.iter_mut().zip(outputs).enumerate() {
+        let packed = &mut packed[i * stride..][..len];
         let (y, slope) = if INVERSE {
             transformer.inverse(constants, output, packed, *x)
         } else {
@@ -165,17 +173,16 @@ impl Bijection for Coupling {
         parts.network_start() + parts.network.weight_len()
     }
     fn scratch_len(shape: Shape) -> usize {
-        let Parts { transformer, network, .. } = Parts::of(shape);
-        network.input_len()
-            + network.unit_len()
-            + network.before_len()
-            + network.output_len()
-            + transformer.packed_len()
+        Parts::of(shape).passing().len()
     }
     fn backward_scratch_len(shape: Shape) -> usize {
         let Parts { transformer, network, .. } = Parts::of(shape);
-        let one = 2 * transformer.packed_len();
-        2 * network.input_len() + 3 * network.unit_len() + 2 * network.output_len() + one
+        let gradients = network.input_len() + network.unit_len() + network.output_len();
+        let input = shape.dim + shape.context;
+        Self::kept_len(shape) + input + gradients + transformer.packed_len()
+    }
+    fn kept_len(shape: Shape) -> usize {
+        Parts::of(shape).keeping(shape).len()
     }
     fn multiply_adds(shape: Shape) -> usize {
         let Parts { transformer, network, first_len } = Parts::of(shape);
@@ -195,67 +202,92 @@ impl Bijection for Coupling {
     }
 
     #[inline(always)]
-    fn forward<R: Real, W: Weights<R>>(shape: Shape, w: W, x: &mut [R], scratch: &mut [R]) -> R {
-        run::<false, R, W>(shape, w, x, scratch)
+    fn forward<R: Real, W: Weights<R>>(
+        shape: Shape,
+        w: W,
+        x: &mut [R],
+        mut scratch: &mut [R],
+    ) -> R {
+        run::<false, R, W>(shape, w, x, Parts::of(shape).passing().take(&mut scratch))
     }
 
     #[inline(always)]
-    fn inverse<R: Real, W: Weights<R>>(shape: Shape, w: W, z: &mut [R], scratch: &mut [R]) -> R {
-        run::<true, R, W>(shape, w, z, scratch)
+    fn inverse<R: Real, W: Weights<R>>(
+        shape: Shape,
+        w: W,
+        z: &mut [R],
+        mut scratch: &mut [R],
+    ) -> R {
+        run::<true, R, W>(shape, w, z, Parts::of(shape).passing().take(&mut scratch))
     }
 
     #[inline(always)]
-    fn backward<R: Real, W: Weights<R>>(
+    fn forward_kept<R: Real, W: Weights<R>>(
+        shape: Shape,
+        w: W,
+        x: &mut [R],
+        mut kept: &mut [R],
+        _: &mut [R],
+    ) -> R {
+        run::<false, R, W>(shape, w, x, Parts::of(shape).keeping(shape).take(&mut kept))
+    }
+
+    #[inline(always)]
+    fn backward<R: Real, W: Weights<R>, G: Gradient<R>>(
         shape: Shape,
         w: W,
         x: &mut [R],
         dz: &mut [R],
         dladj: R,
-        dw: &mut [R],
+        dw: G,
+        scratch: &mut [R],
+    ) {
+        keep_and_go_back::<Self, R, W, G>(shape, w, x, dz, dladj, dw, scratch);
+    }
+
+    #[inline(always)]
+    fn backward_kept<R: Real, W: Weights<R>, G: Gradient<R>>(
+        shape: Shape,
+        w: W,
+        x: &mut [R],
+        dz: &mut [R],
+        dladj: R,
+        mut dw: G,
+        mut kept: &mut [R],
         mut scratch: &mut [R],
     ) {
         let parts = Parts::of(shape);
         let Parts { transformer, network, .. } = parts;
+        let Kept { units, outputs, packed } = parts.keeping(shape).take(&mut kept);
         let zero = x[0].lift(0.0);
         let constants = w.load(0, zero);
-        let (x, context) = x.split_at_mut(shape.dim);
+        let x = &x[..shape.dim];
         let (dz, dcontext) = dz.split_at_mut(shape.dim);
         let (first, second) = x.split_at(shape.split);
         let (dfirst, dsecond) = dz.split_at_mut(shape.split);
-
-        let inputs = take(&mut scratch, network.input_len());
-        inputs[..context.len()].copy_from_slice(context);
-        inputs[context.len()..].copy_from_slice(first);
-        let active = take(&mut scratch, network.unit_len());
-        let before = take(&mut scratch, network.unit_len());
-        let mut units = Units { inputs, active, before };
-        let mut at = parts.network_start();
-        network.unlock(w, &mut at, 0, &mut units);
-        let outputs = take(&mut scratch, network.output_len());
-        outputs.fill(zero);
-        network.outputs(w, &mut at, 0, &units, outputs);
+        let mut at = parts.network_start() + network.weight_len();
 
         let doutputs = take(&mut scratch, network.output_len());
         let dinputs = take(&mut scratch, network.input_len());
         let dactive = take(&mut scratch, network.unit_len());
-        let len = transformer.output_len();
+        let (len, packed_len) = (transformer.output_len(), transformer.packed_len());
         let maps = outputs.chunks_exact(len).zip(doutputs.chunks_exact_mut(len));
-        for ((x, dz), (output, doutput)) in second.iter().zip(dsecond).zip(maps) {
-            *dz = transformer.backward(constants, output, *x, *dz, dladj, doutput, scratch);
+        for (i, ((x, dz), (output, doutput))) in second.iter().zip(dsecond).zip(maps).enumerate() {
+            let map = Map { constants, output, packed: &packed[i * packed_len..][..packed_len] };
+            *dz = transformer.backward(map, *x, *dz, dladj, doutput, scratch);
         }
 
         dinputs.fill(zero);
         dactive.fill(zero);
         let mut dunits = UnitGradients { inputs: dinputs, active: dactive };
-        network.outputs_backward(w, &mut at, 0, &units, doutputs, &mut dunits, dw);
-        network.unlock_backward(w, &mut at, 0, &units, &mut dunits, dw);
+        network.outputs_backward(w, &mut at, 0, &units, doutputs, &mut dunits, &mut dw);
+        network.unlock_backward(w, &mut at, 0, &units, &mut dunits, &mut dw);
 
         if parts.first_len > 0 {
             let stride = transformer.static_stride();
-            let dw = &mut dw[CONSTANTS..CONSTANTS + parts.first_len];
             let weights = w.part(CONSTANTS, parts.first_len).rows(stride);
-            let weights = weights.zip(dw.chunks_exact_mut(stride));
-            for ((x, dz), (w, dw)) in first.iter().zip(&mut *dfirst).zip(weights) {
+            for (i, ((x, dz), w)) in first.iter().zip(&mut *dfirst).zip(weights).enumerate() {
+                let dw = dw.part(CONSTANTS + i * stride, stride);
                 *dz = transformer.static_backward(w, *x, *dz, dladj, dw);
             }
         }

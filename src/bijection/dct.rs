@@ -48,7 +48,7 @@
 
 use super::{Bijection, Shape};
 use crate::math::Real;
-use crate::weights::{Packed, Weights};
+use crate::weights::{Gradient, Packed, Weights};
 
 /// Orthonormal DCT-II times a gain; see the source file's head for formula and method.
 pub struct Dct;
@@ -198,13 +198,13 @@ impl Bijection for Dct {
     }
 
     #[inline(always)]
-    fn backward<R: Real, W: Weights<R>>(
+    fn backward<R: Real, W: Weights<R>, G: Gradient<R>>(
         shape: Shape,
         w: W,
         _: &mut [R],
         dz: &mut [R],
         _: R,
-        _: &mut [R],
+        _: G,
         scratch: &mut [R],
     ) {
         for (k, d) in dz.iter_mut().enumerate() {

@@ -68,7 +68,7 @@ use crate::math::{
     HALF_LN_TAU, LogProduct, Real, Sum4, logistic, normal_cdf, normal_quantile,
     normal_quantile_slope, softplus,
 };
-use crate::weights::{Packed, Weights};
+use crate::weights::{Gradient, Packed, Weights};
 
 /// v keeps this distance from 0 and 1, and a box allows this much beyond its limits for rounding.
 const MARGIN: f64 = 1e-6;
@@ -291,18 +291,17 @@ impl Bijection for Domain {
     }
 
     #[inline(always)]
-    fn backward<R: Real, W: Weights<R>>(
+    fn backward<R: Real, W: Weights<R>, G: Gradient<R>>(
         shape: Shape,
         w: W,
         x: &mut [R],
         dz: &mut [R],
         dladj: R,
-        dw: &mut [R],
+        mut dw: G,
         _: &mut [R],
     ) {
         let stride = stride(shape);
-        let weights = w.rows(stride).zip(dw.chunks_exact_mut(stride));
-        for (i, ((x, dz), (knots, dknots))) in x.iter().zip(dz).zip(weights).enumerate() {
+        for (i, ((x, dz), knots)) in x.iter().zip(dz).zip(w.rows(stride)).enumerate() {
             let column = Column::read(shape, w, i, *x);
             let line = is_line(column.kind);
             if R::all(line) {
@@ -315,7 +314,8 @@ impl Bijection for Domain {
             let dv = (*dz + dladj * z) * normal_quantile_slope(z);
             let dv = R::select(line, zero, R::select(is_inside(v), dv, zero));
             let dladj = R::select(line, zero, dladj);
-            let du = spline(shape).backward::<RationalQuadratic, R, W>(knots, u, dv, dladj, dknots);
+            let dknots = dw.part(i * stride, stride);
+            let du = spline(shape).backward::<RationalQuadratic, _, _>(knots, u, dv, dladj, dknots);
             *dz = R::select(line, *dz, du / (column.high - column.low));
         }
     }

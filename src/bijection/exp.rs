@@ -25,7 +25,7 @@
 
 use super::{Bijection, Shape};
 use crate::math::{Real, Sum4};
-use crate::weights::{Packed, Weights};
+use crate::weights::{Gradient, Packed, Weights};
 
 /// zᵢ = exp xᵢ; see the source file's head.
 pub struct Exp;
@@ -70,13 +70,13 @@ impl Bijection for Exp {
     }
 
     #[inline(always)]
-    fn backward<R: Real, W: Weights<R>>(
+    fn backward<R: Real, W: Weights<R>, G: Gradient<R>>(
         _: Shape,
         _: W,
         x: &mut [R],
         dz: &mut [R],
         dladj: R,
-        _: &mut [R],
+        _: G,
         _: &mut [R],
     ) {
         for (x, d) in x.iter().zip(dz) {

@@ -29,7 +29,7 @@ use core::f64::consts::FRAC_1_SQRT_2;
 
 use super::{Bijection, Shape};
 use crate::math::Real;
-use crate::weights::{Packed, Weights};
+use crate::weights::{Gradient, Packed, Weights};
 
 /// Sums and differences of neighbours over √2, again and again; see the source file's head.
 pub struct Haar;
@@ -97,13 +97,13 @@ impl Bijection for Haar {
     }
 
     #[inline(always)]
-    fn backward<R: Real, W: Weights<R>>(
+    fn backward<R: Real, W: Weights<R>, G: Gradient<R>>(
         shape: Shape,
         w: W,
         _: &mut [R],
         dz: &mut [R],
         _: R,
-        _: &mut [R],
+        _: G,
         scratch: &mut [R],
     ) {
         Self::inverse(shape, w, dz, scratch);

@@ -49,7 +49,7 @@
 
 use super::{Bijection, Shape};
 use crate::math::{Real, add_multiple, dot};
-use crate::weights::{Packed, Weights};
+use crate::weights::{Gradient, Packed, Weights};
 
 /// M reflections z = x − (u·x) u one after the other; see the source file's head for the gradient.
 pub struct Householder;
@@ -66,14 +66,17 @@ fn reflect<R: Real, W: Weights<R>>(u: W, x: &mut [R]) -> R {
 
 /// Turns a reflection's output `x` into its input and `dz` into dx, and adds to `du`.
 #[inline(always)]
-pub(super) fn unreflect<R: Real, W: Weights<R>>(u: W, x: &mut [R], dz: &mut [R], du: &mut [R]) {
+pub(super) fn unreflect<R: Real, W: Weights<R>>(
+    u: W,
+    x: &mut [R],
+    dz: &mut [R],
+    mut du: impl Gradient<R>,
+) {
     // A reflection is its own inverse, and u·(its input) = −u·(its output).
     let a = -reflect(u, x);
     let b = dot(u, dz);
-    for (i, ((x, d), du)) in x.iter().zip(dz.iter_mut()).zip(du).enumerate() {
-        *du = *du - (a * *d + b * *x);
-        *d = *d - b * u.at(i, *x);
-    }
+    du.add_each(0, x.len(), |i| -(a * dz[i] + b * x[i]));
+    add_multiple(-b, u, dz);
 }
 
 impl Bijection for Householder {
@@ -115,20 +118,20 @@ impl Bijection for Householder {
     }
 
     #[inline(always)]
-    fn backward<R: Real, W: Weights<R>>(
+    fn backward<R: Real, W: Weights<R>, G: Gradient<R>>(
         shape: Shape,
         w: W,
         x: &mut [R],
         dz: &mut [R],
         _: R,
-        dw: &mut [R],
+        mut dw: G,
         scratch: &mut [R],
     ) {
         Self::forward(shape, w, x, scratch);
         for m in (0..shape.arg).rev() {
             let start = m * shape.dim;
             let u = w.part(start, shape.dim);
-            unreflect(u, x, dz, &mut dw[start..start + shape.dim]);
+            unreflect(u, x, dz, dw.part(start, shape.dim));
         }
     }
 

@@ -50,7 +50,7 @@
 
 use super::Shape;
 use crate::math::{Real, logistic, softplus};
-use crate::weights::{Packed, Weights};
+use crate::weights::{Gradient, Packed, Weights};
 
 /// Smallest share of the interval that a bin has, in width and in height.
 pub const MIN_BIN: f64 = 1e-3;
@@ -127,11 +127,16 @@ pub(super) fn place<R: Real>(
 ) {
     let (first, last) = (knots[at(0, axis)], knots[at(bins, axis)]);
     let zero = first.lift(0.0);
-    let largest = (1..bins).fold(logit(0), |largest, i| largest.max(logit(i)));
-    let mut total = zero;
-    // The exponentials wait in the places of the knots that they will move.
+    // Logits, then their exponentials, wait in the places of the knots that they will move.
+    let mut largest = zero;
     for i in 0..bins {
-        let power = (logit(i) - largest).exp();
+        let logit = logit(i);
+        largest = if i == 0 { logit } else { largest.max(logit) };
+        knots[at(i + 1, axis)] = logit;
+    }
+    let mut total = zero;
+    for i in 0..bins {
+        let power = (knots[at(i + 1, axis)] - largest).exp();
         total = total + power;
         knots[at(i + 1, axis)] = power;
     }
@@ -144,6 +149,12 @@ pub(super) fn place<R: Real>(
         share = share + floor + scale * *knot;
         *knot = first + (last - first) * share;
     }
+}
+
+/// What bin `i` takes of an axis.
+#[inline(always)]
+fn width<R: Real>(knots: &[R], axis: usize, i: usize) -> R {
+    knots[at(i + 1, axis)] - knots[at(i, axis)]
 }
 
 /// Adds to `dlogits` \[K\] what the gradients of the inner knots mean for them.
@@ -161,18 +172,18 @@ pub(super) fn place_backward<R: Real>(
     let free = free_share(bins, floor);
     let range = knots[at(bins, axis)] - knots[axis];
     let (per_range, per_free) = (zero.lift(1.0) / range, zero.lift(1.0) / free);
-    // The softmax is read back from the knots: pᵢ = (share of bin i − m)/(1 − mK).
-    let p =
-        |i: usize| ((knots[at(i + 1, axis)] - knots[at(i, axis)]) * per_range - floor) * per_free;
     // ∂L/∂pᵢ = range (1 − mK) Σ_{j>i} ∂L/∂Xⱼ, a suffix sum over the inner knots.
     let (mut suffix, mut mean) = (zero, zero);
     for i in (0..bins).rev() {
-        mean = mean + p(i) * suffix;
+        // The softmax is read back from the knots: pᵢ = (share of bin i − m)/(1 − mK).
+        let p = (width(knots, axis, i) * per_range - floor) * per_free;
+        mean = mean + p * suffix;
         suffix = suffix + if i > 0 { dknot(i) } else { zero };
     }
     let mut suffix = zero;
     for i in (0..bins).rev() {
-        dlogits[i] = dlogits[i] + p(i) * (suffix - mean) * range * free;
+        let p = (width(knots, axis, i) * per_range - floor) * per_free;
+        dlogits[i] = dlogits[i] + p * (suffix - mean) * range * free;
         suffix = suffix + if i > 0 { dknot(i) } else { zero };
     }
 }
@@ -306,7 +317,7 @@ impl<R: Real> Bin<R> {
     #[inline(always)]
     pub(super) fn find<W: Weights<R>>(v: R, axis: usize, knots: W, bins: usize) -> Self {
         let k = v.search::<3, _>(knots, bins, axis);
-        let [x0, y0, d0, x1, y1, d1] = v.gather(knots, k, bins, 3);
+        let [x0, y0, d0, x1, y1, d1] = knots.gather(k, bins, 3, v);
         Self { k, x0, y0, d0, x1, y1, d1, lambda: v.lift(0.5) }
     }
 
@@ -325,8 +336,11 @@ impl<R: Real> Bin<R> {
     /// The outer knot next to an outermost bin, x, y and slope, on the side that the mask says.
     #[inline(always)]
     pub(super) fn end(&self, above: R::Mask) -> [R; 3] {
-        [(self.x0, self.x1), (self.y0, self.y1), (self.d0, self.d1)]
-            .map(|(low, high)| R::select(above, high, low))
+        [
+            R::select(above, self.x1, self.x0),
+            R::select(above, self.y1, self.y0),
+            R::select(above, self.d1, self.d0),
+        ]
     }
 }
 
@@ -335,12 +349,14 @@ impl<R: Real> Bin<R> {
 pub(super) fn scatter_end<R: Real>(
     above: R::Mask,
     knot: [R; 3],
-    dknots: &mut [R],
+    dknots: &mut impl Gradient<R>,
     k: R::Index,
     bins: usize,
 ) {
     let zero = knot[0].lift(0.0);
-    let [x0, y0, d0] = knot.map(|d| R::select(above, zero, d));
-    let [x1, y1, d1] = knot.map(|d| R::select(above, d, zero));
-    R::scatter([x0, y0, d0, x1, y1, d1], dknots, k, bins, 3);
+    let [x, y, d] = knot;
+    let low = [R::select(above, zero, x), R::select(above, zero, y), R::select(above, zero, d)];
+    let high = [R::select(above, x, zero), R::select(above, y, zero), R::select(above, d, zero)];
+    let ([x0, y0, d0], [x1, y1, d1]) = (low, high);
+    dknots.scatter([x0, y0, d0, x1, y1, d1], k, bins, 3);
 }

@@ -24,7 +24,7 @@
 
 use super::{Bijection, Shape};
 use crate::math::{LogProduct, Real};
-use crate::weights::{Packed, Weights};
+use crate::weights::{Gradient, Packed, Weights};
 
 /// zᵢ = xᵢ above 0, a xᵢ below; see the source file's head.
 pub struct LeakyRelu;
@@ -77,13 +77,13 @@ impl Bijection for LeakyRelu {
     }
 
     #[inline(always)]
-    fn backward<R: Real, W: Weights<R>>(
+    fn backward<R: Real, W: Weights<R>, G: Gradient<R>>(
         _: Shape,
         w: W,
         x: &mut [R],
         dz: &mut [R],
         _: R,
-        _: &mut [R],
+        _: G,
         _: &mut [R],
     ) {
         let a = w.at(0, x[0]);

@@ -27,7 +27,7 @@
 
 use super::{Bijection, Shape};
 use crate::math::{Real, add_multiple, dot, sum4};
-use crate::weights::{Packed, Weights};
+use crate::weights::{Gradient, Packed, Weights};
 
 /// z = L x + shift; see the source file's head for weights and gradient.
 pub struct LowerCholesky;
@@ -77,25 +77,25 @@ impl Bijection for LowerCholesky {
     }
 
     #[inline(always)]
-    fn backward<R: Real, W: Weights<R>>(
+    fn backward<R: Real, W: Weights<R>, G: Gradient<R>>(
         shape: Shape,
         w: W,
         x: &mut [R],
         dz: &mut [R],
         dladj: R,
-        dw: &mut [R],
+        mut dw: G,
         _: &mut [R],
     ) {
         let dim = shape.dim;
         // dx = Lᵀ dz in place: row i adds to what stands before it, so its own dzᵢ is still whole.
         for i in 0..dim {
             let (d, start) = (dz[i], row(dim, i));
-            dw[i] = dw[i] + d;
-            add_multiple(d, &x[..=i], &mut dw[start..=start + i]);
+            dw.add(i, d);
+            dw.add_each(start, i + 1, |j| d * x[j]);
             dz[i] = d * w.at(start + i, d);
             add_multiple(d, w.part(start, i), &mut dz[..i]);
         }
-        dw[row(dim, dim)] = dw[row(dim, dim)] + dladj;
+        dw.add(row(dim, dim), dladj);
     }
 
     fn theta_len(shape: Shape) -> usize {

@@ -31,7 +31,7 @@
 use super::permutation::{self, Permutation};
 use super::{Bijection, Shape};
 use crate::math::{LogProduct, Real, add_multiple, dot};
-use crate::weights::{Packed, Weights};
+use crate::weights::{Gradient, Packed, Weights};
 
 /// z = P L U x; see the source file's head for weights and gradient.
 pub struct LowerUpper;
@@ -86,13 +86,13 @@ impl Bijection for LowerUpper {
     }
 
     #[inline(always)]
-    fn backward<R: Real, W: Weights<R>>(
+    fn backward<R: Real, W: Weights<R>, G: Gradient<R>>(
         shape: Shape,
         w: W,
         x: &mut [R],
         dz: &mut [R],
         dladj: R,
-        dw: &mut [R],
+        mut dw: G,
         scratch: &mut [R],
     ) {
         let dim = shape.dim;
@@ -104,17 +104,17 @@ impl Bijection for LowerUpper {
         // dt = Lᵀ ds in place: row i adds to what stands before it, so its own dsᵢ is still whole.
         for i in 1..dim {
             let ds = dz[i];
-            add_multiple(ds, &t[..i], &mut dw[i * dim..i * dim + i]);
+            dw.add_each(i * dim, i, |j| ds * t[j]);
             add_multiple(ds, w.part(i * dim, i), &mut dz[..i]);
         }
         // dx = Uᵀ dt, the other way round.
         for i in (0..dim).rev() {
             let (dt, diagonal) = (dz[i], i * dim + i);
-            add_multiple(dt, &x[i..], &mut dw[diagonal..(i + 1) * dim]);
+            dw.add_each(diagonal, dim - i, |j| dt * x[i + j]);
             dz[i] = dt * w.at(diagonal, dt);
             add_multiple(dt, w.part(diagonal + 1, dim - i - 1), &mut dz[i + 1..]);
         }
-        dw[dim * dim + dim] = dw[dim * dim + dim] + dladj;
+        dw.add(dim * dim + dim, dladj);
     }
 
     fn theta_len(shape: Shape) -> usize {

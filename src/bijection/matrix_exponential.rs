@@ -34,7 +34,7 @@
 
 use super::{Bijection, Shape};
 use crate::math::{Real, add_multiple, dot, sum4};
-use crate::weights::{Packed, Weights};
+use crate::weights::{Gradient, Packed, Weights};
 
 /// z = Σ Mⁱ x / i!; see the source file's head for weights and gradient.
 pub struct MatrixExponential;
@@ -112,13 +112,13 @@ impl Bijection for MatrixExponential {
     }
 
     #[inline(always)]
-    fn backward<R: Real, W: Weights<R>>(
+    fn backward<R: Real, W: Weights<R>, G: Gradient<R>>(
         shape: Shape,
         w: W,
         x: &mut [R],
         dz: &mut [R],
         dladj: R,
-        dw: &mut [R],
+        mut dw: G,
         scratch: &mut [R],
     ) {
         let (dim, terms, like) = (shape.dim, shape.arg, x[0]);
@@ -136,15 +136,15 @@ impl Bijection for MatrixExponential {
             let t = if i == 1 { &*x } else { &tape[(i - 2) * dim..(i - 1) * dim] };
             let factor = like.lift(1.0) / like.lift(i as f32);
             next.copy_from_slice(dz);
-            for ((a, row), dw) in a.iter().zip(w.rows(dim)).zip(dw.chunks_exact_mut(dim)) {
+            for (r, (a, row)) in a.iter().zip(w.rows(dim)).enumerate() {
                 let share = *a * factor;
                 add_multiple(share, row, next);
-                add_multiple(share, t, dw);
+                dw.add_each(r * dim, dim, |j| share * t[j]);
             }
             core::mem::swap(&mut a, &mut next);
         }
         dz.copy_from_slice(a);
-        dw[dim * dim] = dw[dim * dim] + dladj;
+        dw.add(dim * dim, dladj);
     }
 
     fn theta_len(shape: Shape) -> usize {

@@ -12,6 +12,7 @@ pub mod domain;
 pub mod exp;
 pub mod haar;
 pub mod householder;
+mod kept;
 pub mod knots;
 pub mod leaky_relu;
 pub mod lower_cholesky;
@@ -56,7 +57,7 @@ pub use tanh::Tanh;
 
 use crate::conditioner::{Conditioner, Network};
 use crate::math::Real;
-use crate::weights::{Packed, Weights};
+use crate::weights::{Gradient, Packed, Weights};
 
 /// Flags of a conditioned layer in [`Shape::option`], above the two bits of its spline's [`Tails`].
 pub mod option {
@@ -162,15 +163,45 @@ pub trait Bijection {
     fn inverse<R: Real, W: Weights<R>>(shape: Shape, w: W, z: &mut [R], scratch: &mut [R]) -> R;
     /// Turns `dz` into dx and adds to `dw`; adds to the C numbers of `dz` behind the D what the
     /// context is worth. `x` is the layer's input on entry, scrap on return.
-    fn backward<R: Real, W: Weights<R>>(
+    fn backward<R: Real, W: Weights<R>, G: Gradient<R>>(
         shape: Shape,
         w: W,
         x: &mut [R],
         dz: &mut [R],
         dladj: R,
-        dw: &mut [R],
+        dw: G,
         scratch: &mut [R],
     );
+    /// Numbers that [`Bijection::forward_kept`] leaves for [`Bijection::backward_kept`].
+    fn kept_len(_: Shape) -> usize {
+        0
+    }
+    /// [`Bijection::forward`], which leaves in `kept` what the way back would else compute again.
+    #[inline(always)]
+    fn forward_kept<R: Real, W: Weights<R>>(
+        shape: Shape,
+        w: W,
+        x: &mut [R],
+        _kept: &mut [R],
+        scratch: &mut [R],
+    ) -> R {
+        Self::forward(shape, w, x, scratch)
+    }
+    /// [`Bijection::backward`] with what forward left in `kept`, which is scrap on return.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "those of `backward`, and what was kept")]
+    fn backward_kept<R: Real, W: Weights<R>, G: Gradient<R>>(
+        shape: Shape,
+        w: W,
+        x: &mut [R],
+        dz: &mut [R],
+        dladj: R,
+        dw: G,
+        _kept: &mut [R],
+        scratch: &mut [R],
+    ) {
+        Self::backward(shape, w, x, dz, dladj, dw, scratch);
+    }
 
     /// Number of free parameters.
     fn theta_len(shape: Shape) -> usize;
@@ -182,6 +213,24 @@ pub trait Bijection {
     fn constrain_backward<R: Real>(shape: Shape, theta: &[R], w: &[R], dw: &[R], dtheta: &mut [R]);
     /// w → θ, so that `constrain` gives `w` again (to within its floors).
     fn unconstrain<R: Real>(shape: Shape, w: &[R], theta: &mut [R]);
+}
+
+/// [`Bijection::backward`] of a layer whose way back begins with what forward kept.
+#[inline(always)]
+fn keep_and_go_back<B: Bijection, R: Real, W: Weights<R>, G: Gradient<R>>(
+    shape: Shape,
+    w: W,
+    x: &mut [R],
+    dz: &mut [R],
+    dladj: R,
+    dw: G,
+    scratch: &mut [R],
+) {
+    let (kept, scratch) = scratch.split_at_mut(B::kept_len(shape));
+    let (z, scratch) = scratch.split_at_mut(x.len());
+    z.copy_from_slice(x);
+    B::forward_kept(shape, w, z, kept, scratch);
+    B::backward_kept(shape, w, x, dz, dladj, dw, kept, scratch);
 }
 
 /// Something to be done with the type of a layer that is known as a [`Layer`] only.
@@ -267,6 +316,11 @@ macro_rules! layers {
             /// See [`Bijection::backward_scratch_len`].
             pub fn backward_scratch_len(self, shape: Shape) -> usize {
                 match self { $(Self::$name => $name::backward_scratch_len(shape),)* }
+            }
+
+            /// See [`Bijection::kept_len`].
+            pub fn kept_len(self, shape: Shape) -> usize {
+                match self { $(Self::$name => $name::kept_len(shape),)* }
             }
 
             /// See [`Bijection::multiply_adds`].

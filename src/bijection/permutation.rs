@@ -38,7 +38,7 @@
 use super::{Bijection, Shape};
 use crate::math::Real;
 use crate::model::MAX_DIM;
-use crate::weights::{Packed, Weights};
+use crate::weights::{Gradient, Packed, Weights};
 
 /// zᵢ = x\[pᵢ\].
 pub struct Permutation;
@@ -99,13 +99,13 @@ impl Bijection for Permutation {
     }
 
     #[inline(always)]
-    fn backward<R: Real, W: Weights<R>>(
+    fn backward<R: Real, W: Weights<R>, G: Gradient<R>>(
         shape: Shape,
         w: W,
         _: &mut [R],
         dz: &mut [R],
         _: R,
-        _: &mut [R],
+        _: G,
         scratch: &mut [R],
     ) {
         // The transpose of a permutation is its inverse.

@@ -34,7 +34,7 @@
 use super::monotone::{slope, solve};
 use super::{Bijection, MIN_SLOPE, Shape};
 use crate::math::{Real, add_multiple, dot, ln_one_minus_exp, logistic, softplus, tanh};
-use crate::weights::{Packed, Weights};
+use crate::weights::{Gradient, Packed, Weights};
 
 /// z = x + u tanh(wᵀx + b); see the source file's head for weights, inverse and gradient.
 pub struct Planar;
@@ -87,13 +87,13 @@ impl Bijection for Planar {
     }
 
     #[inline(always)]
-    fn backward<R: Real, W: Weights<R>>(
+    fn backward<R: Real, W: Weights<R>, G: Gradient<R>>(
         shape: Shape,
         w: W,
         x: &mut [R],
         dz: &mut [R],
         dladj: R,
-        dw: &mut [R],
+        mut dw: G,
         _: &mut [R],
     ) {
         let dim = shape.dim;
@@ -102,12 +102,10 @@ impl Bijection for Planar {
         let (t, g) = tanh(dot(normal, x) + b);
         let dk = dladj * g / slope(k, t, g);
         let dv = g * dot(u, dz) - k.lift(2.0) * (k - k.lift(1.0)) * t * dk;
-        let (du, rest) = dw.split_at_mut(dim);
-        let (dnormal, rest) = rest.split_at_mut(dim);
-        add_multiple(t, &*dz, du);
-        add_multiple(dv, &*x, dnormal);
-        rest[0] = rest[0] + dv;
-        rest[1] = rest[1] + dk;
+        dw.add_each(0, dim, |i| t * dz[i]);
+        dw.add_each(dim, dim, |i| dv * x[i]);
+        dw.add(2 * dim, dv);
+        dw.add(2 * dim + 1, dk);
         add_multiple(dv, normal, dz);
     }
 

@@ -29,7 +29,7 @@
 
 use super::{Bijection, Shape};
 use crate::math::{Real, Sum4};
-use crate::weights::{Packed, Weights};
+use crate::weights::{Gradient, Packed, Weights};
 
 /// zᵢ = sgn(xᵢ) |xᵢ|ᵖ; see the source file's head.
 pub struct Power;
@@ -110,13 +110,13 @@ impl Bijection for Power {
     }
 
     #[inline(always)]
-    fn backward<R: Real, W: Weights<R>>(
+    fn backward<R: Real, W: Weights<R>, G: Gradient<R>>(
         _: Shape,
         w: W,
         x: &mut [R],
         dz: &mut [R],
         dladj: R,
-        _: &mut [R],
+        _: G,
         _: &mut [R],
     ) {
         let p = w.at(0, x[0]);
@@ -172,7 +172,7 @@ mod tests {
                 let back = Power::inverse(SHAPE, &[p][..], &mut x, &mut []);
                 assert_eq!((back, x), (-ladj, [0.0, other]));
                 let (mut x, mut dz) = ([zero, other], [1.0; 2]);
-                Power::backward(SHAPE, &[p][..], &mut x, &mut dz, 1.0, &mut [], &mut []);
+                Power::backward(SHAPE, &[p][..], &mut x, &mut dz, 1.0, &mut [][..], &mut []);
                 assert_eq!(dz[0], if p == 1.0 { 1.0 } else { 0.0 });
             }
         }

@@ -32,7 +32,7 @@
 
 use super::{Bijection, Shape};
 use crate::math::{LogProduct, Real, sum4};
-use crate::weights::{Packed, Weights};
+use crate::weights::{Gradient, Packed, Weights};
 
 /// z = c + (x − c) (γ + |x − c|)/(α + |x − c|); see the source file's head.
 pub struct Radial;
@@ -116,13 +116,13 @@ impl Bijection for Radial {
     }
 
     #[inline(always)]
-    fn backward<R: Real, W: Weights<R>>(
+    fn backward<R: Real, W: Weights<R>, G: Gradient<R>>(
         shape: Shape,
         w: W,
         x: &mut [R],
         dz: &mut [R],
         dladj: R,
-        dw: &mut [R],
+        mut dw: G,
         _: &mut [R],
     ) {
         let dim = shape.dim;
@@ -140,11 +140,11 @@ impl Bijection for Radial {
         let per_r = dr / r.max(r.lift(1e-30));
         for (i, (x, d)) in x.iter().zip(dz.iter_mut()).enumerate() {
             let dx = s * *d + per_r * (*x - centre.at(i, *x));
-            dw[i] = dw[i] + *d - dx;
+            dw.add(i, *d - dx);
             *d = dx;
         }
-        dw[dim] = dw[dim] + dq * (gamma + r + r) - ds * s * per - pull;
-        dw[dim + 1] = dw[dim + 1] + ds * per + dq * alpha;
+        dw.add(dim, dq * (gamma + r + r) - ds * s * per - pull);
+        dw.add(dim + 1, ds * per + dq * alpha);
     }
 
     fn theta_len(shape: Shape) -> usize {
@@ -204,7 +204,7 @@ mod tests {
         let back = Radial::inverse(shape, &w[..], &mut x, &mut []);
         assert_eq!((x, back), ([1.0, -1.0], -ladj));
         let (mut dz, mut dw) = ([1.0, 2.0], [0.0; 4]);
-        Radial::backward(shape, &w[..], &mut x, &mut dz, 1.0, &mut dw, &mut []);
+        Radial::backward(shape, &w[..], &mut x, &mut dz, 1.0, &mut dw[..], &mut []);
         assert_eq!(dz, [4.0, 8.0]);
     }
 }

@@ -77,7 +77,7 @@ use super::knots::{self, Bin, MAX_BINS, SLOPE, Tails};
 use super::spline::{Form, MIN_LAMBDA, Piece, Spline};
 use super::{Bijection, Shape};
 use crate::math::{Real, logistic};
-use crate::weights::{Packed, Weights};
+use crate::weights::{Gradient, Packed, Weights};
 
 /// K bins of two hyperbola pieces; see the source file's head for formula and gradient.
 pub struct RationalLinear;
@@ -224,16 +224,16 @@ impl Bijection for RationalLinear {
     }
 
     #[inline(always)]
-    fn backward<R: Real, W: Weights<R>>(
+    fn backward<R: Real, W: Weights<R>, G: Gradient<R>>(
         shape: Shape,
         w: W,
         x: &mut [R],
         dz: &mut [R],
         dladj: R,
-        dw: &mut [R],
+        mut dw: G,
         _: &mut [R],
     ) {
-        spline(shape).backward_all::<Self, R, W>(w, x, dz, dladj, dw);
+        spline(shape).backward_all::<Self, R, W>(w, x, dz, dladj, &mut dw);
     }
 
     fn theta_len(shape: Shape) -> usize {

@@ -71,7 +71,7 @@ use super::knots::{self, Bin, MAX_BINS, SLOPE, Tails};
 use super::spline::{Form, Piece, Spline};
 use super::{Bijection, Shape};
 use crate::math::Real;
-use crate::weights::{Packed, Weights};
+use crate::weights::{Gradient, Packed, Weights};
 
 /// K bins of rational-quadratic functions; see the source file's head for formula and gradient.
 pub struct RationalQuadratic;
@@ -199,16 +199,16 @@ impl Bijection for RationalQuadratic {
     }
 
     #[inline(always)]
-    fn backward<R: Real, W: Weights<R>>(
+    fn backward<R: Real, W: Weights<R>, G: Gradient<R>>(
         shape: Shape,
         w: W,
         x: &mut [R],
         dz: &mut [R],
         dladj: R,
-        dw: &mut [R],
+        mut dw: G,
         _: &mut [R],
     ) {
-        spline(shape).backward_all::<Self, R, W>(w, x, dz, dladj, dw);
+        spline(shape).backward_all::<Self, R, W>(w, x, dz, dladj, &mut dw);
     }
 
     fn theta_len(shape: Shape) -> usize {

@@ -26,7 +26,7 @@
 
 use super::{Bijection, Shape};
 use crate::math::{Real, Sum4, ln_1p, ln_one_minus_exp, logistic};
-use crate::weights::{Packed, Weights};
+use crate::weights::{Gradient, Packed, Weights};
 
 /// zᵢ = ln(1 + exp xᵢ); see the source file's head.
 pub struct Softplus;
@@ -72,13 +72,13 @@ impl Bijection for Softplus {
     }
 
     #[inline(always)]
-    fn backward<R: Real, W: Weights<R>>(
+    fn backward<R: Real, W: Weights<R>, G: Gradient<R>>(
         _: Shape,
         _: W,
         x: &mut [R],
         dz: &mut [R],
         dladj: R,
-        _: &mut [R],
+        _: G,
         _: &mut [R],
     ) {
         for (x, d) in x.iter().zip(dz) {

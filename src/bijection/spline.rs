@@ -10,7 +10,7 @@ use core::hint::cold_path;
 use super::Tails;
 use super::knots::{self, Bin, MIN_SLOPE, X, Y};
 use crate::math::{LogProduct, Real, logistic, softplus};
-use crate::weights::Weights;
+use crate::weights::{Gradient, Weights};
 
 /// λ keeps this distance from 0 and 1.
 pub(super) const MIN_LAMBDA: f64 = 0.025;
@@ -54,11 +54,13 @@ pub(super) fn stride<P: Piece>(bins: usize) -> usize {
 }
 
 /// a/(1 + |a/limit|): between ±limit, with slope 1 at 0.
+#[inline(always)]
 pub(super) fn soft_clip<R: Real>(a: R, limit: R) -> R {
     a / (a.lift(1.0) + (a / limit).abs())
 }
 
 /// Derivative of [`soft_clip`].
+#[inline(always)]
 pub(super) fn soft_clip_slope<R: Real>(a: R, limit: R) -> R {
     let share = a.lift(1.0) + (a / limit).abs();
     a.lift(1.0) / (share * share)
@@ -91,11 +93,11 @@ impl Spline {
         let mut bin = Bin::find(v, axis, w, self.bins);
         if P::ROOTS {
             let lambdas = w.part(3 * (self.bins + 1), self.bins);
-            [bin.lambda] = v.gather(lambdas, bin.k, self.bins, 1);
+            [bin.lambda] = lambdas.gather(bin.k, self.bins, 1, v);
         }
         if self.form != Form::Stored {
-            let slopes = [bin.d0, bin.d1].map(|a| self.form.slope(a));
-            [bin.d0, bin.d1] = if P::ROOTS { slopes.map(R::sqrt) } else { slopes };
+            let [a, b] = [self.form.slope(bin.d0), self.form.slope(bin.d1)];
+            [bin.d0, bin.d1] = if P::ROOTS { [a.sqrt(), b.sqrt()] } else { [a, b] };
             let range = v.constant(1.0 - 2.0 * MIN_LAMBDA);
             bin.lambda = v.constant(MIN_LAMBDA) + range * logistic(bin.lambda);
         }
@@ -154,7 +156,7 @@ impl Spline {
         x: R,
         dz: R,
         dladj: R,
-        dw: &mut [R],
+        mut dw: impl Gradient<R>,
     ) -> R {
         let bins = self.bins;
         let zero = x.lift(0.0);
@@ -166,7 +168,7 @@ impl Spline {
         let (dx, mut knots, mut dlambda) = P::backward(&bin, within, dz_in, dl_in);
 
         if self.form != Form::Stored {
-            let [_, _, a0, _, _, a1]: [R; 6] = x.gather(w, bin.k, bins, 3);
+            let [_, _, a0, _, _, a1]: [R; 6] = w.gather(bin.k, bins, 3, x);
             for (d, (a, stored)) in [2, 5].into_iter().zip([(a0, bin.d0), (a1, bin.d1)]) {
                 // root = √slope, so dslope = droot / (2 root).
                 let per_slope = if P::ROOTS { x.lift(0.5) / stored } else { x.lift(1.0) };
@@ -176,12 +178,10 @@ impl Spline {
             let share = (bin.lambda - x.constant(MIN_LAMBDA)) / range;
             dlambda = dlambda * range * share * (x.lift(1.0) - share);
         }
-        let (dknots, dlambdas) = dw.split_at_mut(3 * (bins + 1));
-        R::scatter(knots, dknots, bin.k, bins, 3);
+        dw.scatter(knots, bin.k, bins, 3);
         if P::ROOTS {
-            R::scatter([dlambda], dlambdas, bin.k, bins, 1);
+            dw.part(3 * (bins + 1), bins).scatter([dlambda], bin.k, bins, 1);
         }
-
         let (outer, outer_dl) = (R::select(inside, zero, dz), R::select(inside, zero, dladj));
         dx + match self.tails {
             Tails::Identity => outer,
@@ -195,7 +195,7 @@ impl Spline {
                     dslope = x.lift(2.0) * stored * dslope;
                 }
                 let knot = [-(outer * slope), outer, dslope];
-                knots::scatter_end(above, knot, dknots, bin.k, bins);
+                knots::scatter_end(above, knot, &mut dw, bin.k, bins);
                 outer * slope
             }
         }
@@ -233,12 +233,11 @@ impl Spline {
         x: &[R],
         dz: &mut [R],
         dladj: R,
-        dw: &mut [R],
+        dw: &mut impl Gradient<R>,
     ) {
         let stride = stride::<P>(self.bins);
-        let weights = w.rows(stride).zip(dw.chunks_exact_mut(stride));
-        for ((x, dz), (w, dw)) in x.iter().zip(dz).zip(weights) {
-            *dz = self.backward::<P, R, W>(w, *x, *dz, dladj, dw);
+        for (i, ((x, dz), w)) in x.iter().zip(dz).zip(w.rows(stride)).enumerate() {
+            *dz = self.backward::<P, R, W>(w, *x, *dz, dladj, dw.part(i * stride, stride));
         }
     }
 }

@@ -40,7 +40,7 @@ use super::householder::{Householder, unreflect};
 use super::monotone::{slope, solve};
 use super::{Bijection, MIN_SLOPE, Shape};
 use crate::math::{LogProduct, Real, add_multiple, artanh, dot, tanh};
-use crate::weights::{Packed, Weights};
+use crate::weights::{Gradient, Packed, Weights};
 
 /// z = x + Q R tanh(R̃ Qᵀx + b); see the source file's head for weights, inverse and gradient.
 pub struct Sylvester;
@@ -178,13 +178,13 @@ impl Bijection for Sylvester {
     }
 
     #[inline(always)]
-    fn backward<R: Real, W: Weights<R>>(
+    fn backward<R: Real, W: Weights<R>, G: Gradient<R>>(
         shape: Shape,
         w: W,
         x: &mut [R],
         dz: &mut [R],
         dladj: R,
-        dw: &mut [R],
+        mut dw: G,
         scratch: &mut [R],
     ) {
         let layout = Layout::of(shape);
@@ -208,14 +208,14 @@ impl Bijection for Sylvester {
 
         // Back through the second rotation, which ended with the first reflection.
         for m in 0..units {
-            let own = m * shape.dim..(m + 1) * shape.dim;
-            unreflect(w.part(own.start, shape.dim), x, dz, &mut dw[own]);
+            let own = m * shape.dim;
+            unreflect(w.part(own, shape.dim), x, dz, dw.part(own, shape.dim));
         }
         x[..units].copy_from_slice(y);
-        units_backward(layout, w, Kept { y, t, g }, &mut dz[..units], dladj, dw, dt);
+        units_backward(layout, w, Kept { y, t, g }, &mut dz[..units], dladj, &mut dw, dt);
         for m in (0..units).rev() {
-            let own = m * shape.dim..(m + 1) * shape.dim;
-            unreflect(w.part(own.start, shape.dim), x, dz, &mut dw[own]);
+            let own = m * shape.dim;
+            unreflect(w.part(own, shape.dim), x, dz, dw.part(own, shape.dim));
         }
     }
 
@@ -287,7 +287,7 @@ fn units_backward<R: Real, W: Weights<R>>(
     kept: Kept<R>,
     d: &mut [R],
     dladj: R,
-    dw: &mut [R],
+    dw: &mut impl Gradient<R>,
     dt: &mut [R],
 ) {
     let Kept { y, t, g } = kept;
@@ -296,17 +296,17 @@ fn units_backward<R: Real, W: Weights<R>>(
     for i in 0..units {
         let at = layout.row(layout.outer, i);
         add_multiple(d[i], layout.outer(w, i), &mut dt[i..]);
-        add_multiple(d[i], &t[i..], &mut dw[at..at + units - i]);
+        dw.add_each(at, units - i, |j| d[i] * t[i + j]);
     }
     for i in 0..units {
         let k = steepness(layout, w, i, dladj);
         let dk = dladj * g[i] / slope(k, t[i], g[i]);
         let dv = dt[i] * g[i] - dk.lift(2.0) * (k - k.lift(1.0)) * t[i] * dk;
         let [outer, inner] = layout.diagonals(i);
-        dw[outer] = dw[outer] + dk * w.at(inner, dk);
-        dw[inner] = dw[inner] + dk * w.at(outer, dk);
-        add_multiple(dv, &y[i..], &mut dw[inner..inner + units - i]);
-        dw[layout.bias + i] = dw[layout.bias + i] + dv;
+        dw.add(outer, dk * w.at(inner, dk));
+        dw.add(inner, dk * w.at(outer, dk));
+        dw.add_each(inner, units - i, |j| dv * y[i + j]);
+        dw.add(layout.bias + i, dv);
         add_multiple(dv, layout.inner(w, i), &mut d[i..]);
     }
 }

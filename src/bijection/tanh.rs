@@ -25,7 +25,7 @@
 
 use super::{Bijection, Shape};
 use crate::math::{LogProduct, Real, artanh, sum4, tanh};
-use crate::weights::{Packed, Weights};
+use crate::weights::{Gradient, Packed, Weights};
 
 /// zᵢ = tanh xᵢ; see the source file's head.
 pub struct Tanh;
@@ -84,13 +84,13 @@ impl Bijection for Tanh {
     }
 
     #[inline(always)]
-    fn backward<R: Real, W: Weights<R>>(
+    fn backward<R: Real, W: Weights<R>, G: Gradient<R>>(
         _: Shape,
         _: W,
         x: &mut [R],
         dz: &mut [R],
         dladj: R,
-        _: &mut [R],
+        _: G,
         _: &mut [R],
     ) {
         let twice = dladj + dladj;

@@ -18,7 +18,7 @@ use super::rational_quadratic::RationalQuadratic;
 use super::spline::{self, Form, Spline};
 use super::{Layer, Shape, Tails, option};
 use crate::math::{Real, logistic};
-use crate::weights::Weights;
+use crate::weights::{Gradient, Weights};
 
 /// Constants of a layer: lower limit, upper limit, bias of the gate or outer slope.
 pub(super) const CONSTANTS: usize = 3;
@@ -29,6 +29,17 @@ const BOUND: f64 = 4.0;
 const LOG_SCALE: [f64; 2] = [-5.0, 3.0];
 /// Bias of a new layer's gate.
 const GATE_BIAS: f64 = 2.0;
+
+/// The map of one number, as a forward pass left it.
+#[derive(Clone, Copy)]
+pub(super) struct Map<'s, R> {
+    /// Those of the layer.
+    pub(super) constants: [R; CONSTANTS],
+    /// The network's outputs for the number.
+    pub(super) output: &'s [R],
+    /// What they were turned into.
+    pub(super) packed: &'s [R],
+}
 
 /// Which map, and its size.
 #[derive(Clone, Copy)]
@@ -196,13 +207,11 @@ impl Transformer {
         }
     }
 
-    /// dx; writes the gradient of `output` to `doutput`. `scratch` is twice [`Self::packed_len`].
+    /// dx; writes the gradient of the map's output to `doutput`. `scratch` is [`Self::packed_len`].
     #[inline(always)]
-    #[expect(clippy::too_many_arguments, reason = "a layer's backward, for one number")]
     pub(super) fn backward<R: Real>(
         self,
-        constants: [R; CONSTANTS],
-        output: &[R],
+        Map { constants, output, packed }: Map<R>,
         x: R,
         dz: R,
         dladj: R,
@@ -212,16 +221,13 @@ impl Transformer {
         if self.layer == Layer::Affine {
             return self.affine_backward(constants, output, x, dz, dladj, doutput);
         }
-        let (packed, dpacked) = scratch.split_at_mut(self.packed_len());
-        let dpacked = &mut dpacked[..packed.len()];
-        self.pack(constants, output, packed);
+        let (spline, dpacked) = (self.spline, &mut scratch[..self.packed_len()]);
         dpacked.fill(x.lift(0.0));
-        let (spline, packed) = (self.spline, &*packed);
         let dx = match self.layer {
             Layer::RationalLinear => {
-                spline.backward::<RationalLinear, R, _>(packed, x, dz, dladj, dpacked)
+                spline.backward::<RationalLinear, R, _>(packed, x, dz, dladj, &mut *dpacked)
             }
-            _ => spline.backward::<RationalQuadratic, R, _>(packed, x, dz, dladj, dpacked),
+            _ => spline.backward::<RationalQuadratic, R, _>(packed, x, dz, dladj, &mut *dpacked),
         };
 
         let bins = spline.bins;
@@ -310,7 +316,7 @@ impl Transformer {
         x: R,
         dz: R,
         dladj: R,
-        dw: &mut [R],
+        dw: impl Gradient<R>,
     ) -> R {
         let spline = Spline { form: Form::Stored, ..self.spline };
         match self.layer {

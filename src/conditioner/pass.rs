@@ -5,7 +5,7 @@
 
 use super::{Conditioner, UnitGradients, Units, take};
 use crate::math::Real;
-use crate::weights::Weights;
+use crate::weights::{Gradient, Weights};
 
 impl Conditioner {
     /// Outputs of all steps.
@@ -45,13 +45,13 @@ impl Conditioner {
     }
 
     /// Adds to `dinputs` and `dw` what the gradient `dout` of all steps' outputs means.
-    pub fn backward<R: Real, W: Weights<R>>(
+    pub fn backward<R: Real, W: Weights<R>, G: Gradient<R>>(
         self,
         w: W,
         inputs: &[R],
         dout: &[R],
         dinputs: &mut [R],
-        dw: &mut [R],
+        mut dw: G,
         mut scratch: &mut [R],
     ) {
         let own = take(&mut scratch, self.input_len());
@@ -70,8 +70,8 @@ impl Conditioner {
         }
         let mut dunits = UnitGradients { inputs: dinputs, active: dactive };
         for (known, dout) in dout.chunks_exact(self.outputs).enumerate().rev() {
-            self.outputs_backward(w, &mut at, known, &units, dout, &mut dunits, dw);
-            self.unlock_backward(w, &mut at, known, &units, &mut dunits, dw);
+            self.outputs_backward(w, &mut at, known, &units, dout, &mut dunits, &mut dw);
+            self.unlock_backward(w, &mut at, known, &units, &mut dunits, &mut dw);
         }
     }
 }

@@ -153,7 +153,7 @@ fn through_network(
     let mut dw = vec![0.0; network.weight_len()];
     let mut scratch = vec![0.0; network.backward_scratch_len()];
     let w = &block.w[in_w..];
-    network.backward(w, &inputs, &doutputs, &mut dinputs, &mut dw, &mut scratch);
+    network.backward(w, &inputs, &doutputs, &mut dinputs, &mut dw[..], &mut scratch);
     // The weights of a network are free parameters as they are.
     add_at(&mut gradient.theta, in_theta, &dw);
     read.iter().zip(dinputs).for_each(|(i, d)| gradient.x.exchange(*i, d));

@@ -79,7 +79,7 @@ impl Case<f64> {
         let mut dw = vec![0.0; self.w.len()];
         let mut scratch = vec![0.0; self.conditioner.backward_scratch_len()];
         let w = &self.w[..];
-        self.conditioner.backward(w, inputs, &dout, &mut dinputs, &mut dw, &mut scratch);
+        self.conditioner.backward(w, inputs, &dout, &mut dinputs, &mut dw[..], &mut scratch);
         let (context, variables) = dinputs.split_at(self.context);
         let mut dx = vec![0.0; variables.len()];
         self.variables.iter().zip(variables).for_each(|(to, d)| dx[*to] = *d);

@@ -242,7 +242,7 @@ pub(super) fn train_to(
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).build()?;
     let bar = progress_bar();
     let outcome = pool.install(|| {
-        train::run(&dataset, path, config, &Cpu, |steps, epoch| {
+        train::run(&dataset, path, config, &Cpu::default(), |steps, epoch| {
             bar.set_length(steps as u64);
             match epoch {
                 None => bar.inc(1),

@@ -149,7 +149,7 @@ fn cost(stack: &Stack, theta: &[f64]) -> f64 {
 /// Adds to `dw` what the row means for the weights, and fills in its gradients.
 fn backward(stack: &Stack, w: &[f64], row: &mut Row, share: f64, dw: &mut [f64]) {
     let mut dz = row.x[row.x.len() - 1];
-    stack.base.backward(&[][..], &mut dz, share, &mut [], &mut []);
+    stack.base.backward(&[][..], &mut dz, share, &mut [][..], &mut []);
     row.dx = vec![dz];
     let spans: Vec<Span> = stack.spans().collect();
     for (span, x) in spans.iter().zip(&row.x).rev() {

@@ -8,6 +8,29 @@ use core::ops::{Add, Div, Mul, Neg, Sub};
 use fearless_simd::{Simd, f32x16, i32x16, mask32x16, prelude::*, u32x16};
 use fluxlet::{Real, Weights};
 
+/// Runs `$work` with `$simd`, the widest vectors that this processor has. Three kinds of x86 are told
+/// apart (AVX-512, AVX2 with fused multiply-add, the rest), for each costs the whole catalogue of
+/// layers once more in compile time.
+macro_rules! with_lanes {
+    ($simd:ident => $work:expr) => {{
+        let level = fearless_simd::Level::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if let Some($simd) = level.as_avx512() {
+                $work
+            } else if let Some($simd) = level.as_avx2() {
+                $work
+            } else {
+                let $simd = level.as_sse2().expect("every x86-64 has SSE2");
+                $work
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        fearless_simd::dispatch!(level, $simd => $work)
+    }};
+}
+pub(crate) use with_lanes;
+
 /// Samples in a vector.
 pub(super) const LANES: usize = 16;
 
@@ -28,6 +51,13 @@ impl<S: Simd> Lanes<S> {
         let lanes = self.0.to_array();
         let sum4 = |at: usize| (lanes[at] + lanes[at + 1]) + (lanes[at + 2] + lanes[at + 3]);
         (sum4(0) + sum4(4)) + (sum4(8) + sum4(12))
+    }
+
+    /// Each lane as a position in a table.
+    #[inline(always)]
+    pub(super) fn positions(self) -> [usize; LANES] {
+        let positions: i32x16<S> = self.0.to_int();
+        positions.to_array().map(|k| k as usize)
     }
 
     #[inline(always)]
@@ -76,7 +106,11 @@ impl<S: Simd> Neg for Lanes<S> {
 #[inline(always)]
 fn polynomial<S: Simd>(x: Lanes<S>, coefficients: &[f32]) -> Lanes<S> {
     let (first, rest) = (coefficients[0], &coefficients[1..]);
-    rest.iter().fold(x.lift(first), |sum, c| sum.fused(x, *c))
+    let mut sum = x.lift(first);
+    for c in rest {
+        sum = sum.fused(x, *c);
+    }
+    sum
 }
 
 impl<S: Simd> Real for Lanes<S> {
@@ -181,10 +215,12 @@ impl<S: Simd> Real for Lanes<S> {
         column: usize,
     ) -> Self {
         let (zero, one) = (self.lift(0.0), self.lift(1.0));
-        (1..bins).fold(zero, |index, k| {
+        let mut index = zero;
+        for k in 1..bins {
             let reached = self.ge(table.at(STRIDE * k + column, self));
-            index + Self::select(reached, one, zero)
-        })
+            index = index + Self::select(reached, one, zero);
+        }
+        index
     }
     #[inline(always)]
     fn gather<const N: usize, W: Weights<Self>>(
@@ -194,11 +230,15 @@ impl<S: Simd> Real for Lanes<S> {
         bins: usize,
         stride: usize,
     ) -> [Self; N] {
-        (1..bins).fold(table.load(0, self), |values: [Self; N], k| {
+        let mut values: [Self; N] = table.load(0, self);
+        for k in 1..bins {
             let reached = index.ge(self.lift(k as f32));
             let next: [Self; N] = table.load(stride * k, self);
-            core::array::from_fn(|n| Self::select(reached, next[n], values[n]))
-        })
+            for (value, next) in values.iter_mut().zip(next) {
+                *value = Self::select(reached, next, *value);
+            }
+        }
+        values
     }
     #[inline(always)]
     fn scatter<const N: usize>(
@@ -237,7 +277,6 @@ impl<S: Simd> Real for Lanes<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use fearless_simd::{Level, dispatch};
 
     fn map(x: &[f32], f: impl Fn(f64) -> f64, g: fn(Probe, f32) -> f32) -> f32 {
         x.iter().fold(0.0, |worst: f32, x| {
@@ -251,13 +290,13 @@ mod tests {
 
     impl Probe {
         fn ln(self, x: f32) -> f32 {
-            dispatch!(Level::new(), simd => Lanes::splat(simd, x).ln().0.to_array()[3])
+            with_lanes!(simd => Lanes::splat(simd, x).ln().0.to_array()[3])
         }
         fn exp(self, x: f32) -> f32 {
-            dispatch!(Level::new(), simd => Lanes::splat(simd, x).exp().0.to_array()[3])
+            with_lanes!(simd => Lanes::splat(simd, x).exp().0.to_array()[3])
         }
         fn floor(self, x: f32) -> f32 {
-            dispatch!(Level::new(), simd => Lanes::splat(simd, x).floor().0.to_array()[3])
+            with_lanes!(simd => Lanes::splat(simd, x).floor().0.to_array()[3])
         }
     }
 

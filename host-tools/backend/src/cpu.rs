@@ -1,0 +1,429 @@
+//! Forward, likelihood and backward on the CPU: the core's kernels over [`Lanes`], on all threads.
+//!
+//! A batch is cut into shards whatever the number of threads, and the shards' sums are added in their
+//! order, so that the thread count never shows in the result. A shard goes through the flow in tiles
+//! of 64 rows, forward and at once back, so that what a layer keeps for the way back never leaves the
+//! cache: memory grows with the tile, not with the batch.
+
+use std::any::Any;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use fearless_simd::{Simd, f32x16, prelude::*};
+use fluxlet::bijection::{Bijection, Shape, Visitor};
+use rayon::prelude::*;
+
+use crate::Backend;
+use crate::lanes::{LANES, Lanes, with_lanes};
+use crate::ordered::Ordered;
+use crate::shared::{Shared, Sums};
+use crate::stack::{Span, Stack};
+
+/// Groups of sixteen rows in a tile: a layer's weights are read from the second cache once for all.
+const GROUPS: usize = 4;
+/// Rows of a tile.
+const TILE: usize = GROUPS * LANES;
+/// Most shards of a batch: as many threads find work, and so many sums are added up.
+const SHARDS: usize = 16;
+
+/// The CPU, on the threads of rayon's current pool.
+///
+/// It keeps its buffers from one call to the next: a step of a small flow takes about as long as the
+/// operating system needs to hand out fresh memory for it.
+#[derive(Debug, Default)]
+pub struct Cpu {
+    buffers: Mutex<Vec<Box<dyn Any + Send>>>,
+    gradients: Mutex<Vec<Vec<f32>>>,
+}
+
+impl Cpu {
+    /// Where one thread takes rows through the flow.
+    fn tape<'s, S: Simd>(
+        &self,
+        simd: S,
+        stack: &'s Stack,
+        w: &'s [f32],
+        keep: bool,
+    ) -> Tape<'s, S> {
+        let buffers = lock(&self.buffers).pop().and_then(|any| any.downcast().ok());
+        Tape::new(simd, stack, w, keep, buffers.map_or_else(Buffers::default, |found| *found))
+    }
+
+    fn give_back<S: Simd>(&self, tape: Tape<S>) {
+        lock(&self.buffers).push(Box::new(tape.buffers));
+    }
+}
+
+/// The lock of a list that is never left half changed.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Backend for Cpu {
+    fn nll_and_grad(&self, stack: &Stack, w: &[f32], rows: &[f32], dw: &mut [f64]) -> f64 {
+        let width = stack.row_len();
+        let tiles = (rows.len() / width).div_ceil(TILE);
+        let shards: Vec<&[f32]> =
+            rows.chunks(tiles.div_ceil(SHARDS).max(1) * TILE * width).collect();
+        let next = AtomicUsize::new(0);
+        let sums = Ordered::new(w.len(), &self.gradients);
+        let workers = rayon::current_num_threads().min(shards.len());
+        (0..workers).into_par_iter().with_max_len(1).for_each(|_| {
+            with_lanes!(simd => {
+                let mut tape = self.tape(simd, stack, w, true);
+                while let Some((i, rows)) = take(&next, &shards) {
+                    let mut dw = sums.buffer();
+                    let nll = tape.nll_and_grad(rows, &mut dw);
+                    sums.add(i, nll, dw);
+                }
+                self.give_back(tape);
+            });
+        });
+        sums.total(dw)
+    }
+
+    fn log_prob(&self, stack: &Stack, w: &[f32], rows: &[f32], out: &mut [f32]) {
+        in_shards(stack, rows, out, 1, |rows, out| {
+            with_lanes!(simd => {
+                let mut tape = self.tape(simd, stack, w, false);
+                tape.log_prob(rows, out);
+                self.give_back(tape);
+            });
+        });
+    }
+
+    fn inverse(&self, stack: &Stack, w: &[f32], rows: &[f32], out: &mut [f32]) {
+        in_shards(stack, rows, out, stack.dim, |rows, out| {
+            with_lanes!(simd => {
+                let mut tape = self.tape(simd, stack, w, false);
+                tape.inverse(rows, out);
+                self.give_back(tape);
+            });
+        });
+    }
+}
+
+/// The next shard that nobody has taken, and its number.
+fn take<'r>(next: &AtomicUsize, shards: &[&'r [f32]]) -> Option<(usize, &'r [f32])> {
+    let i = next.fetch_add(1, Ordering::Relaxed);
+    shards.get(i).map(|rows| (i, *rows))
+}
+
+/// Calls `work` with some rows and their `width` numbers each of `out`, in parallel.
+fn in_shards(
+    stack: &Stack,
+    rows: &[f32],
+    out: &mut [f32],
+    width: usize,
+    work: impl Fn(&[f32], &mut [f32]) + Sync,
+) {
+    let shard = 16 * TILE;
+    rows.par_chunks(shard * stack.row_len())
+        .zip(out.par_chunks_mut(shard * width))
+        .for_each(|(rows, out)| work(rows, out));
+}
+
+/// Memory of a [`Tape`].
+struct Buffers<S: Simd> {
+    /// \[layers + 1, GROUPS, D + C\]: the rows before every layer, and behind the last. One of the
+    /// first axis where nothing is kept.
+    x: Vec<Lanes<S>>,
+    /// What each layer keeps, \[layers, GROUPS, its own\]; room for one group where nothing is kept.
+    kept: Vec<Lanes<S>>,
+    scratch: Vec<Lanes<S>>,
+}
+
+impl<S: Simd> Default for Buffers<S> {
+    fn default() -> Self {
+        Self { x: Vec::new(), kept: Vec::new(), scratch: Vec::new() }
+    }
+}
+
+/// Where a tile goes through the flow.
+struct Tape<'s, S: Simd> {
+    simd: S,
+    stack: &'s Stack,
+    w: &'s [f32],
+    spans: Vec<Span>,
+    keep: bool,
+    buffers: Buffers<S>,
+}
+
+impl<'s, S: Simd> Tape<'s, S> {
+    fn new(simd: S, stack: &'s Stack, w: &'s [f32], keep: bool, buffers: Buffers<S>) -> Self {
+        let spans: Vec<Span> = stack.spans().collect();
+        let of_layer = |s: &Span| {
+            let forward = s.layer.scratch_len(s.shape);
+            if keep { forward.max(s.layer.backward_scratch_len(s.shape)) } else { forward }
+        };
+        let scratch = spans.iter().map(of_layer).max().unwrap_or(0);
+        let scratch = scratch.max(stack.base.backward_scratch_len(stack.dim));
+        let kept = spans.iter().map(|s| s.layer.kept_len(s.shape));
+        let kept = if keep { GROUPS * kept.sum::<usize>() } else { kept.max().unwrap_or(0) };
+        let levels = if keep { spans.len() + 1 } else { 1 };
+        let mut tape = Self { simd, stack, w, spans, keep, buffers };
+        let Buffers { x, kept: kept_buffer, scratch: scratch_buffer } = &mut tape.buffers;
+        let zero = Lanes::splat(simd, 0.0);
+        x.resize(levels * GROUPS * stack.row_len(), zero);
+        kept_buffer.resize(kept, zero);
+        scratch_buffer.resize(scratch, zero);
+        tape
+    }
+
+    /// Log densities of `rows` \[n, D + C\], one each in `out`.
+    fn log_prob(&mut self, rows: &[f32], out: &mut [f32]) {
+        let width = self.stack.row_len();
+        for (rows, out) in rows.chunks(TILE * width).zip(out.chunks_mut(TILE)) {
+            let log_prob = self.forward(rows);
+            for (out, log_prob) in out.chunks_mut(LANES).zip(log_prob) {
+                out.copy_from_slice(&log_prob.0.to_array()[..out.len()]);
+            }
+        }
+    }
+
+    /// Σ −log p of `rows` \[n, D + C\]; adds its gradient to `dw`.
+    fn nll_and_grad(&mut self, rows: &[f32], dw: &mut [f32]) -> f64 {
+        let width = self.stack.row_len();
+        let mut nll = 0.0;
+        for rows in rows.chunks(TILE * width) {
+            let count = rows.len() / width;
+            let log_prob = self.forward(rows);
+            let each = log_prob.iter().flat_map(|log_prob| log_prob.0.to_array());
+            nll -= each.take(count).map(f64::from).sum::<f64>();
+            self.backward(count, dw);
+        }
+        nll
+    }
+
+    /// Takes at most 64 rows through the flow; their log densities, sixteen in each.
+    fn forward(&mut self, rows: &[f32]) -> [Lanes<S>; GROUPS] {
+        let Self { simd, stack, w, spans, keep, buffers } = self;
+        let Buffers { x, kept, scratch } = buffers;
+        let (dim, width, zero) = (stack.dim, stack.row_len(), Lanes::splat(*simd, 0.0));
+        let groups = rows.len().div_ceil(LANES * width);
+        let level = GROUPS * width;
+        for (rows, x) in rows.chunks(LANES * width).zip(x.chunks_exact_mut(width)) {
+            load(rows, x);
+        }
+        let mut ladj = [zero; GROUPS];
+        let mut kept = &mut kept[..];
+        for (l, span) in spans.iter().enumerate() {
+            let mut from = 0;
+            let mut own = &mut *kept;
+            if *keep {
+                (own, kept) = kept.split_at_mut(GROUPS * span.layer.kept_len(span.shape));
+                x.copy_within(l * level..(l + 1) * level, (l + 1) * level);
+                from = (l + 1) * level;
+            }
+            span.layer.visit(Forward {
+                shape: span.shape,
+                w: Shared(&w[span.weights.clone()]),
+                x: &mut x[from..from + groups * width],
+                width,
+                ladj: &mut ladj,
+                keep: *keep,
+                kept: own,
+                scratch,
+            });
+        }
+        let (_, base) = stack.base_spans();
+        let z = &x[x.len() - level..][..groups * width];
+        let w = Shared(&w[base]);
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                for (z, ladj) in z.chunks_exact(width).zip(&mut ladj) {
+                    *ladj = *ladj + stack.base.log_prob(w, &z[..dim], scratch);
+                }
+            },
+        );
+        ladj
+    }
+
+    /// Back from what the last call of [`Self::forward`] left, which took `count` rows.
+    fn backward(&mut self, count: usize, dw: &mut [f32]) {
+        let Self { simd, stack, w, spans, buffers, .. } = self;
+        let Buffers { x, kept, scratch } = buffers;
+        let (dim, width) = (stack.dim, stack.row_len());
+        let groups = count.div_ceil(LANES);
+        let level = GROUPS * width;
+        // Lanes behind the last row repeat it and count nothing.
+        let mut share = [Lanes::splat(*simd, -1.0); GROUPS];
+        for (g, share) in share.iter_mut().enumerate().take(groups) {
+            for lane in 0..LANES {
+                if g * LANES + lane >= count {
+                    share.0[lane] = 0.0;
+                }
+            }
+        }
+        let (_, base) = stack.base_spans();
+        let z = &mut x[spans.len() * level..][..groups * width];
+        let (w_base, dw_base) = (Shared(&w[base.clone()]), &mut dw[base]);
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                for (z, share) in z.chunks_exact_mut(width).zip(share) {
+                    let dw = Sums { simd: *simd, sums: dw_base };
+                    stack.base.backward(w_base, &mut z[..dim], share, dw, scratch);
+                }
+            },
+        );
+        let mut kept = &mut kept[..];
+        for (l, span) in spans.iter().enumerate().rev() {
+            let own;
+            let own_len = GROUPS * span.layer.kept_len(span.shape);
+            (kept, own) = kept.split_at_mut(kept.len() - own_len);
+            let (x, dz) = x[l * level..].split_at_mut(level);
+            span.layer.visit(Backward {
+                shape: span.shape,
+                w: Shared(&w[span.weights.clone()]),
+                x: &mut x[..groups * width],
+                dz: &mut dz[..groups * width],
+                width,
+                dladj: &share,
+                dw: &mut dw[span.weights.clone()],
+                kept: own,
+                scratch,
+            });
+            for (x, dz) in x.chunks_exact_mut(width).zip(dz.chunks_exact(width)) {
+                x[..dim].copy_from_slice(&dz[..dim]);
+            }
+        }
+    }
+
+    /// Latent `rows` \[n, D + C\] → data \[n, D\].
+    fn inverse(&mut self, rows: &[f32], out: &mut [f32]) {
+        let Self { stack, w, spans, buffers, .. } = self;
+        let Buffers { x, scratch, .. } = buffers;
+        let (dim, width) = (stack.dim, stack.row_len());
+        for (rows, out) in rows.chunks(TILE * width).zip(out.chunks_mut(TILE * dim)) {
+            let groups = rows.len().div_ceil(LANES * width);
+            for (rows, x) in rows.chunks(LANES * width).zip(x.chunks_exact_mut(width)) {
+                load(rows, x);
+            }
+            for span in spans.iter().rev() {
+                span.layer.visit(Inverse {
+                    shape: span.shape,
+                    w: Shared(&w[span.weights.clone()]),
+                    x: &mut x[..groups * width],
+                    width,
+                    scratch,
+                });
+            }
+            for (out, x) in out.chunks_mut(LANES * dim).zip(x.chunks_exact(width)) {
+                for (i, x) in x[..dim].iter().enumerate() {
+                    let column = out[i..].iter_mut().step_by(dim);
+                    column.zip(x.0.to_array()).for_each(|(out, x)| *out = x);
+                }
+            }
+        }
+    }
+}
+
+/// A layer's forward pass over a tile as a function of its own: compiled together, all layers would
+/// take minutes.
+struct Forward<'a, S: Simd> {
+    shape: Shape,
+    w: Shared<'a>,
+    x: &'a mut [Lanes<S>],
+    width: usize,
+    ladj: &'a mut [Lanes<S>; GROUPS],
+    keep: bool,
+    /// \[GROUPS, kept\], or room for one group that is written over by the next.
+    kept: &'a mut [Lanes<S>],
+    scratch: &'a mut [Lanes<S>],
+}
+
+impl<S: Simd> Visitor for Forward<'_, S> {
+    type Output = ();
+
+    #[inline(never)]
+    fn visit<B: Bijection>(self) {
+        let Self { shape, w, x, width, ladj, keep, kept, scratch } = self;
+        let (seen, kept_len) = (shape.dim + shape.context, B::kept_len(shape));
+        let simd = ladj[0].0.simd;
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                let stride = if keep { kept_len } else { 0 };
+                for (g, (x, ladj)) in x.chunks_exact_mut(width).zip(ladj).enumerate() {
+                    let kept = &mut kept[g * stride..][..kept_len];
+                    *ladj = *ladj + B::forward_kept(shape, w, &mut x[..seen], kept, scratch);
+                }
+            },
+        );
+    }
+}
+
+/// Likewise backward.
+struct Backward<'a, S: Simd> {
+    shape: Shape,
+    w: Shared<'a>,
+    x: &'a mut [Lanes<S>],
+    dz: &'a mut [Lanes<S>],
+    width: usize,
+    dladj: &'a [Lanes<S>; GROUPS],
+    dw: &'a mut [f32],
+    kept: &'a mut [Lanes<S>],
+    scratch: &'a mut [Lanes<S>],
+}
+
+impl<S: Simd> Visitor for Backward<'_, S> {
+    type Output = ();
+
+    #[inline(never)]
+    fn visit<B: Bijection>(self) {
+        let Self { shape, w, x, dz, width, dladj, dw, kept, scratch } = self;
+        let (seen, kept_len) = (shape.dim + shape.context, B::kept_len(shape));
+        let simd = dladj[0].0.simd;
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                let groups = x.chunks_exact_mut(width).zip(dz.chunks_exact_mut(width));
+                for (g, ((x, dz), dladj)) in groups.zip(dladj).enumerate() {
+                    let kept = &mut kept[g * kept_len..(g + 1) * kept_len];
+                    let (x, dz) = (&mut x[..seen], &mut dz[..seen]);
+                    let dw = Sums { simd, sums: dw };
+                    B::backward_kept(shape, w, x, dz, *dladj, dw, kept, scratch);
+                }
+            },
+        );
+    }
+}
+
+/// Likewise the inverse.
+struct Inverse<'a, S: Simd> {
+    shape: Shape,
+    w: Shared<'a>,
+    x: &'a mut [Lanes<S>],
+    width: usize,
+    scratch: &'a mut [Lanes<S>],
+}
+
+impl<S: Simd> Visitor for Inverse<'_, S> {
+    type Output = ();
+
+    #[inline(never)]
+    fn visit<B: Bijection>(self) {
+        let Self { shape, w, x, width, scratch } = self;
+        let (seen, simd) = (shape.dim + shape.context, x[0].0.simd);
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                for x in x.chunks_exact_mut(width) {
+                    B::inverse(shape, w, &mut x[..seen], scratch);
+                }
+            },
+        );
+    }
+}
+
+/// Rows \[≤ 16, D + C\] into D + C vectors of one lane a row; the last row fills the lanes that are left.
+#[inline(always)]
+fn load<S: Simd>(rows: &[f32], x: &mut [Lanes<S>]) {
+    let dim = x.len();
+    let last = rows.len() / dim - 1;
+    for (i, x) in x.iter_mut().enumerate() {
+        x.0 = f32x16::from_fn(x.0.simd, |lane| rows[lane.min(last) * dim + i]);
+    }
+}

@@ -1,0 +1,30 @@
+//! Where the likelihood of a batch and its gradient are computed. The CPU is the referee.
+//!
+//! A crate of its own, because each layer's kernels are compiled for each kind of vector: that takes
+//! long, and nothing else should wait for it twice.
+
+mod cpu;
+mod lanes;
+mod ordered;
+mod product;
+mod shared;
+pub mod stack;
+
+pub use cpu::Cpu;
+pub use stack::{Span, Stack};
+
+/// Computes the negative log-likelihood of many rows and its gradient with respect to w.
+pub trait Backend {
+    /// Σ −log p of `rows` \[B, D + C\]; adds its gradient to `dw`.
+    fn nll_and_grad(&self, stack: &Stack, w: &[f32], rows: &[f32], dw: &mut [f64]) -> f64;
+    /// log p of each of `rows` \[B, D + C\], into `out` \[B\].
+    fn log_prob(&self, stack: &Stack, w: &[f32], rows: &[f32], out: &mut [f32]);
+    /// Latent `rows` \[B, D + C\] → data, into `out` \[B, D\].
+    fn inverse(&self, stack: &Stack, w: &[f32], rows: &[f32], out: &mut [f32]);
+    /// Σ −log p of `rows` \[B, D + C\].
+    fn nll(&self, stack: &Stack, w: &[f32], rows: &[f32]) -> f64 {
+        let mut out = vec![0.0; rows.len() / stack.row_len()];
+        self.log_prob(stack, w, rows, &mut out);
+        -out.iter().map(|log_prob| f64::from(*log_prob)).sum::<f64>()
+    }
+}

@@ -1,0 +1,132 @@
+//! Weights that all samples share, and the sum of their gradients over the samples.
+
+use fearless_simd::{Simd, f32x16, prelude::*};
+use fluxlet::{Gradient, Real, Weights};
+
+use crate::lanes::{LANES, Lanes};
+use crate::product;
+
+/// Weights of a training step, \[f32\].
+#[derive(Clone, Copy)]
+pub(super) struct Shared<'w>(pub(super) &'w [f32]);
+
+impl<S: Simd> Weights<Lanes<S>> for Shared<'_> {
+    #[inline(always)]
+    fn len(self) -> usize {
+        self.0.len()
+    }
+    #[inline(always)]
+    fn at(self, i: usize, like: Lanes<S>) -> Lanes<S> {
+        like.lift(self.0[i])
+    }
+    #[inline(always)]
+    fn part(self, start: usize, len: usize) -> Self {
+        Self(&self.0[start..start + len])
+    }
+    #[inline(always)]
+    fn load<const N: usize>(self, start: usize, like: Lanes<S>) -> [Lanes<S>; N] {
+        let weights = self.0[start..].first_chunk::<N>().expect("the layer has these weights");
+        let mut values = [like; N];
+        for (value, weight) in values.iter_mut().zip(weights) {
+            *value = like.lift(*weight);
+        }
+        values
+    }
+    #[inline(always)]
+    fn values(self, like: Lanes<S>) -> impl Iterator<Item = Lanes<S>> {
+        self.0.iter().map(move |weight| like.lift(*weight))
+    }
+    #[inline(always)]
+    fn chunks<const N: usize>(self, like: Lanes<S>) -> impl Iterator<Item = [Lanes<S>; N]> {
+        let chunks = self.0.as_chunks::<N>().0.iter();
+        chunks.map(move |chunk| Shared(chunk).load(0, like))
+    }
+    #[inline(always)]
+    fn rows(self, len: usize) -> impl Iterator<Item = Self> {
+        self.0.chunks_exact(len).map(Self)
+    }
+    #[inline(always)]
+    fn gather<const N: usize>(
+        self,
+        index: Lanes<S>,
+        _bins: usize,
+        stride: usize,
+        like: Lanes<S>,
+    ) -> [Lanes<S>; N] {
+        let mut values = [[0.0; LANES]; N];
+        for (lane, k) in index.positions().into_iter().enumerate() {
+            let row = self.0[stride * k..].first_chunk::<N>().expect("every bin has its numbers");
+            for (values, number) in values.iter_mut().zip(row) {
+                values[lane] = *number;
+            }
+        }
+        let mut gathered = [like; N];
+        for (gathered, values) in gathered.iter_mut().zip(values) {
+            gathered.0 = f32x16::simd_from(like.0.simd, values);
+        }
+        gathered
+    }
+    #[inline(always)]
+    fn product(self, x: &[Lanes<S>], y: &[Lanes<S>], out: &mut [Lanes<S>]) {
+        product::forward(self.0, x, y, out);
+    }
+    #[inline(always)]
+    fn product_backward(self, dout: &[Lanes<S>], dx: &mut [Lanes<S>], dy: &mut [Lanes<S>]) {
+        product::backward(self.0, dout, dx, dy);
+    }
+}
+
+/// The gradient of [`Shared`] weights: a sum over the samples.
+pub(super) struct Sums<'g, S: Simd> {
+    pub(super) simd: S,
+    pub(super) sums: &'g mut [f32],
+}
+
+impl<S: Simd> Gradient<Lanes<S>> for Sums<'_, S> {
+    #[inline(always)]
+    fn add_each(&mut self, start: usize, len: usize, value: impl Fn(usize) -> Lanes<S>) {
+        let sums = &mut self.sums[start..start + len];
+        let mut v = [f32x16::splat(self.simd, 0.0); LANES];
+        for i in 0..len {
+            // One place that calls `value`, so that it is compiled into this loop.
+            v[i % LANES] = value(i).0;
+            if i % LANES == LANES - 1 || i + 1 == len {
+                let totals = product::totals(v);
+                let sums = &mut sums[i - i % LANES..=i];
+                sums.iter_mut().zip(totals).for_each(|(sum, total)| *sum += total);
+            }
+        }
+    }
+    #[inline(always)]
+    fn add(&mut self, i: usize, value: Lanes<S>) {
+        self.sums[i] += value.total();
+    }
+    #[inline(always)]
+    fn scatter<const N: usize>(
+        &mut self,
+        values: [Lanes<S>; N],
+        index: Lanes<S>,
+        _bins: usize,
+        stride: usize,
+    ) {
+        let mut numbers = [[0.0; LANES]; N];
+        for (numbers, values) in numbers.iter_mut().zip(values) {
+            *numbers = values.0.to_array();
+        }
+        for (lane, k) in index.positions().into_iter().enumerate() {
+            let sums = self.sums[stride * k..].first_chunk_mut::<N>();
+            let sums = sums.expect("every bin has its numbers");
+            for (sum, numbers) in sums.iter_mut().zip(&numbers) {
+                *sum += numbers[lane];
+            }
+        }
+    }
+    #[inline(always)]
+    fn add_product(&mut self, dout: &[Lanes<S>], x: &[Lanes<S>], y: &[Lanes<S>]) {
+        product::add_outer(self.sums, dout, x, y);
+    }
+    #[inline(always)]
+    fn part(&mut self, start: usize, len: usize) -> impl Gradient<Lanes<S>> {
+        Sums { simd: self.simd, sums: &mut self.sums[start..start + len] }
+    }
+}

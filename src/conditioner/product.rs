@@ -1,0 +1,87 @@
+//! The products of a network: rows of weights packed in blocks of 8, 4, 2 and 1.
+//!
+//! A block holds the biases of its rows, then for each input one weight a row. Every row is summed in
+//! the order of the inputs, from its bias on. A host may multiply many samples at once by other
+//! kernels ([`Weights::product`]); these here say what the product is.
+
+use crate::math::Real;
+use crate::weights::Weights;
+
+/// Every block of `count` rows with `len` weights each: its size, its first row, where it begins.
+#[inline(always)]
+fn blocks(count: usize, len: usize) -> impl Iterator<Item = (usize, usize, usize)> {
+    let (mut first, mut at) = (0, 0);
+    core::iter::from_fn(move || {
+        let size = [8, 4, 2, 1].into_iter().find(|size| first + size <= count)?;
+        let block = (size, first, at);
+        (first, at) = (first + size, at + size * len);
+        Some(block)
+    })
+}
+
+/// out = b + W \[x, y\].
+#[inline(always)]
+pub(crate) fn forward<R: Real, W: Weights<R>>(w: W, x: &[R], y: &[R], out: &mut [R]) {
+    let len = x.len() + y.len() + 1;
+    let (eights, rest) = out.as_chunks_mut::<8>();
+    let mut at = 0;
+    for out in eights {
+        block(w.part(at, 8 * len), x, y, out);
+        at += 8 * len;
+    }
+    let (fours, rest) = rest.as_chunks_mut::<4>();
+    for out in fours {
+        block(w.part(at, 4 * len), x, y, out);
+        at += 4 * len;
+    }
+    let (twos, ones) = rest.as_chunks_mut::<2>();
+    for out in twos {
+        block(w.part(at, 2 * len), x, y, out);
+        at += 2 * len;
+    }
+    for out in ones.as_chunks_mut::<1>().0 {
+        block(w.part(at, len), x, y, out);
+    }
+}
+
+#[inline(always)]
+fn block<const N: usize, R: Real, W: Weights<R>>(w: W, x: &[R], y: &[R], out: &mut [R; N]) {
+    let like = out[0];
+    let mut columns = w.chunks::<N>(like);
+    let Some(mut sums) = columns.next() else { return };
+    for x in [x, y] {
+        for (x, column) in x.iter().zip(&mut columns) {
+            for (sum, weight) in sums.iter_mut().zip(column) {
+                *sum = sum.add_product(weight, *x);
+            }
+        }
+    }
+    *out = sums;
+}
+
+/// Adds Wᵀ dout to `dx` and `dy`.
+#[inline(always)]
+pub(crate) fn backward<R: Real, W: Weights<R>>(w: W, dout: &[R], dx: &mut [R], dy: &mut [R]) {
+    let width = dx.len();
+    for (size, first, at) in blocks(dout.len(), width + dy.len() + 1) {
+        for (i, dx) in dx.iter_mut().chain(dy.iter_mut()).enumerate() {
+            for (row, dout) in dout[first..first + size].iter().enumerate() {
+                *dx = dx.add_product(w.at(at + (i + 1) * size + row, *dout), *dout);
+            }
+        }
+    }
+}
+
+/// Adds dout ⊗ \[1, x, y\] to `dw`.
+#[inline(always)]
+pub(crate) fn add_outer<R: Real>(dw: &mut [R], dout: &[R], x: &[R], y: &[R]) {
+    for (size, first, at) in blocks(dout.len(), x.len() + y.len() + 1) {
+        let dout = &dout[first..first + size];
+        let mut columns = dw[at..].chunks_exact_mut(size);
+        let biases = columns.next().into_iter().flatten();
+        biases.zip(dout).for_each(|(d, dout)| *d = *d + *dout);
+        for (x, column) in x.iter().chain(y).zip(columns) {
+            column.iter_mut().zip(dout).for_each(|(d, dout)| *d = d.add_product(*x, *dout));
+        }
+    }
+}
