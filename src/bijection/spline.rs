@@ -182,6 +182,10 @@ impl Spline {
         if P::ROOTS {
             dw.part(3 * (bins + 1), bins).scatter([dlambda], bin.k, bins, 1);
         }
+        if R::all(inside) {
+            return dx;
+        }
+        cold_path();
         let (outer, outer_dl) = (R::select(inside, zero, dz), R::select(inside, zero, dladj));
         dx + match self.tails {
             Tails::Identity => outer,

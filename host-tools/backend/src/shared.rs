@@ -1,6 +1,6 @@
 //! Weights that all samples share, and the sum of their gradients over the samples.
 
-use fearless_simd::{Simd, f32x16, prelude::*};
+use fearless_simd::{Simd, f32x4, f32x16, prelude::*};
 use fluxlet::{Gradient, Real, Weights};
 
 use crate::lanes::{LANES, Lanes};
@@ -53,16 +53,27 @@ impl<S: Simd> Weights<Lanes<S>> for Shared<'_> {
         stride: usize,
         like: Lanes<S>,
     ) -> [Lanes<S>; N] {
-        let mut values = [[0.0; LANES]; N];
-        for (lane, k) in index.positions().into_iter().enumerate() {
-            let row = self.0[stride * k..].first_chunk::<N>().expect("every bin has its numbers");
-            for (values, number) in values.iter_mut().zip(row) {
-                values[lane] = *number;
-            }
-        }
+        let (simd, positions) = (like.0.simd, index.positions());
         let mut gathered = [like; N];
-        for (gathered, values) in gathered.iter_mut().zip(values) {
-            gathered.0 = f32x16::simd_from(like.0.simd, values);
+        // Four numbers of four lanes at a time; the last four overlap those before them.
+        for at in (0..N.div_ceil(4)).map(|quad| (4 * quad).min(N.saturating_sub(4))) {
+            let mut quads = [[f32x4::splat(simd, 0.0); 4]; 4];
+            for (quad, positions) in quads.iter_mut().zip(positions.as_chunks::<4>().0) {
+                let mut rows = [0.0; 16];
+                for (row, k) in rows.as_chunks_mut::<4>().0.iter_mut().zip(positions) {
+                    let numbers = &self.0[stride * k + at..];
+                    if N < 4 {
+                        row[..N].copy_from_slice(&numbers[..N]);
+                    } else {
+                        *row = *numbers.first_chunk().expect("every bin has its numbers");
+                    }
+                }
+                *quad = f32x4::load_four_interleaved(simd, &rows);
+            }
+            let [a, b, c, d] = quads;
+            for (n, gathered) in gathered[at..].iter_mut().enumerate().take(4) {
+                gathered.0 = a[n].combine(b[n]).combine(c[n].combine(d[n]));
+            }
         }
         gathered
     }

@@ -1,0 +1,109 @@
+//! The products of a network over sixteen samples, against sums in `f64` written out.
+
+#[expect(dead_code, reason = "the kernels use the rest")]
+#[path = "../src/lanes.rs"]
+mod lanes;
+#[path = "../src/product.rs"]
+mod product;
+
+use fearless_simd::{Simd, f32x16, prelude::*};
+use lanes::{LANES, Lanes, with_lanes};
+
+/// Where weight (row, column) of `rows` rows of `len` weights stands: blocks of 8, 4, 2 and 1 rows, in
+/// each column by column.
+fn place(rows: usize, len: usize, row: usize, column: usize) -> usize {
+    let mut first = 0;
+    for size in [8, 4, 2, 1] {
+        while first + size <= rows {
+            if row < first + size {
+                return first * len + size * column + row - first;
+            }
+            first += size;
+        }
+    }
+    unreachable!("row {row} of {rows}")
+}
+
+/// Numbers in ±1 that differ from each other and are the same on every machine.
+fn number(i: usize) -> f32 {
+    ((i * 7919 + 13) % 2003) as f32 / 1001.0 - 1.0
+}
+
+/// \[n, 16\] numbers, and the same as vectors.
+fn numbers<S: Simd>(simd: S, n: usize, from: usize) -> (Vec<[f32; LANES]>, Vec<Lanes<S>>) {
+    let plain = |i| core::array::from_fn(|s| number(from + LANES * i + s));
+    let plain: Vec<[f32; LANES]> = (0..n).map(plain).collect();
+    let lanes = plain.iter().map(|x| Lanes(f32x16::simd_from(simd, *x))).collect();
+    (plain, lanes)
+}
+
+fn near(got: f32, exact: f64, size: usize, what: &str) {
+    // Half an ulp a term, terms below 1.
+    let allowed = (size + 2) as f64 * f64::from(f32::EPSILON);
+    assert!(
+        (f64::from(got) - exact).abs() <= allowed * (1.0 + exact.abs()),
+        "{what}: {got} {exact}"
+    );
+}
+
+fn check<S: Simd>(simd: S, rows: usize, width: usize, direct: usize) {
+    let len = width + direct + 1;
+    let w: Vec<f32> = (0..rows * len).map(number).collect();
+    let at = |row: usize, column: usize| f64::from(w[place(rows, len, row, column)]);
+    let (x, x_lanes) = numbers(simd, width + direct, 31);
+    let (dout, dout_lanes) = numbers(simd, rows, 77);
+    let (x_lanes, y_lanes) = x_lanes.split_at(width);
+    let name = format!("{rows} rows, {width} + {direct} inputs");
+
+    let mut out = dout_lanes.clone();
+    product::forward(&w, x_lanes, y_lanes, &mut out);
+    for (row, out) in out.iter().enumerate() {
+        for (s, got) in out.0.to_array().into_iter().enumerate() {
+            let terms = x.iter().enumerate().map(|(i, x)| at(row, i + 1) * f64::from(x[s]));
+            near(got, at(row, 0) + terms.sum::<f64>(), len, &format!("{name}: row {row} forward"));
+        }
+    }
+
+    let (before, mut dx) = numbers(simd, width + direct, 5);
+    let (dx_part, dy_part) = dx.split_at_mut(width);
+    product::backward(&w, &dout_lanes, dx_part, dy_part);
+    for (i, dx) in dx.iter().enumerate() {
+        for (s, got) in dx.0.to_array().into_iter().enumerate() {
+            let terms = dout.iter().enumerate().map(|(row, d)| at(row, i + 1) * f64::from(d[s]));
+            let exact = f64::from(before[i][s]) + terms.sum::<f64>();
+            near(got, exact, rows, &format!("{name}: input {i} backward"));
+        }
+    }
+
+    let mut dw = w.clone();
+    product::add_outer(&mut dw, &dout_lanes, x_lanes, y_lanes);
+    for row in 0..rows {
+        for column in 0..len {
+            let input = |s: usize| if column == 0 { 1.0 } else { f64::from(x[column - 1][s]) };
+            let terms = (0..LANES).map(|s| f64::from(dout[row][s]) * input(s));
+            let exact = at(row, column) + terms.sum::<f64>();
+            let got = dw[place(rows, len, row, column)];
+            near(got, exact, LANES, &format!("{name}: weight ({row}, {column})"));
+        }
+    }
+}
+
+#[test]
+fn products_of_every_number_of_rows_are_the_sums_written_out() {
+    for rows in 1..=41 {
+        for (width, direct) in [(0, 0), (1, 0), (3, 2), (4, 9), (8, 0), (13, 5), (64, 0)] {
+            with_lanes!(simd => check(simd, rows, width, direct));
+        }
+    }
+}
+
+#[test]
+fn totals_are_those_of_each_vector_in_its_place() {
+    with_lanes!(simd => {
+        let (plain, lanes) = numbers(simd, LANES, 3);
+        let totals = product::totals(core::array::from_fn(|i| lanes[i].0));
+        for (got, x) in totals.into_iter().zip(plain) {
+            near(got, x.iter().map(|x| f64::from(*x)).sum(), LANES, "total");
+        }
+    });
+}
