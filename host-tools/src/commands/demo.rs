@@ -38,7 +38,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     config.data.window = WINDOW;
     config.data.label.clone_from(&columns.label);
     config.data.exclude.clone_from(&columns.exclude);
-    let outcome = super::train::train_to(&train_file, &args.out, config, args.threads)?;
+    let outcome = super::train::train_to(&train_file, &args.out, config, args.threads, false)?;
     report::training(&outcome.report);
 
     say("2", "Pack", "it for a microcontroller: every weight in one file");

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::ColumnArgs;
 use crate::backend::Cpu;
-use crate::data::{self, Columns, Dataset, Limits};
+use crate::data::{Limits, Spool};
 use crate::output;
 use crate::report;
 use crate::train::{self, Act, Config, Kind, Outcome, Outside, Rotation, Spline, Start};
@@ -108,6 +108,10 @@ pub(super) struct Args {
     /// Threads; the result is the same for any number [default: all]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+    /// Keep the rows in a file in RUN's folder, not in memory; the result is the same. Rows of more
+    /// than 1 GiB are kept there in any case
+    #[arg(long)]
+    stream: bool,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -181,7 +185,7 @@ fn parse(text: &str) -> Result<Config, String> {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let config = args.config()?;
-    let outcome = train_to(&args.data, &args.out, config, args.threads)?;
+    let outcome = train_to(&args.data, &args.out, config, args.threads, args.stream)?;
     if args.json {
         anstream::println!("{}", serde_json::to_string_pretty(&outcome.report)?);
     } else {
@@ -197,10 +201,15 @@ const CONFIG: &str = "config.toml";
 const HISTORY: &str = "history.csv";
 const MODEL: &str = "model.flx";
 
+/// The folder itself or, where it is still to be made, the one that it will be made in.
+fn existing(out: &Path) -> &Path {
+    let existing = out.ancestors().find(|folder| folder.exists());
+    existing.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Refuses a folder that the results could not be written to, before hours are spent on them.
 fn check_writable(out: &Path) -> anyhow::Result<()> {
-    let existing = out.ancestors().find(|folder| folder.exists()).unwrap_or(Path::new("."));
-    tempfile::tempfile_in(existing)
+    tempfile::tempfile_in(existing(out))
         .map_err(|error| anyhow!("write to the folder {}: {}", out.display(), error.kind()))?;
     let taken = [CHECKPOINT, CONFIG, HISTORY, MODEL].map(|name| out.join(name));
     match taken.iter().find(|path| path.is_dir()) {
@@ -209,40 +218,24 @@ fn check_writable(out: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Refuses normal rows that are all the same.
-fn check_varied(dataset: &Dataset, path: &Path) -> anyhow::Result<()> {
-    let Dataset { table, labels } = dataset;
-    let is_normal = |row: &u32| labels.as_ref().is_none_or(|labels| !labels[*row as usize]);
-    let normal: Vec<u32> = (0..table.rows() as u32).filter(is_normal).collect();
-    // Rows that are missing or not finite have errors of their own.
-    let constant = table.first_not_finite().is_none()
-        && !normal.is_empty()
-        && data::constant_columns(table, &normal).len() == table.width;
-    ensure!(
-        !constant,
-        "train on {}: every column is constant in the normal rows, there is nothing to learn",
-        path.display()
-    );
-    Ok(())
-}
-
 /// Trains on a file and writes the run's folder.
 pub(super) fn train_to(
     path: &Path,
     out: &Path,
     config: Config,
     threads: Option<usize>,
+    stream: bool,
 ) -> anyhow::Result<Outcome> {
     ensure!(threads != Some(0), "train: --threads must be at least 1");
-    let columns =
-        Columns { label: config.data.label.as_deref(), exclude: &config.data.exclude, inputs: &[] };
-    let dataset = data::read(path, &columns)?;
-    check_varied(&dataset, path)?;
     check_writable(out)?;
+    let in_memory = if stream { 0 } else { Spool::IN_MEMORY };
+    let spool = Spool { folder: existing(out).into(), in_memory };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).build()?;
     let bar = progress_bar();
     let outcome = pool.install(|| {
-        train::run(&dataset, path, config, &Cpu::default(), |steps, epoch| {
+        let rows = train::prepare(path, &config, &spool)?;
+        bar.set_message("reading the data's axes");
+        train::run(rows, path, config, &Cpu::default(), |steps, epoch| {
             bar.set_length(steps as u64);
             match epoch {
                 None => bar.inc(1),
@@ -276,7 +269,7 @@ pub(super) fn train_to(
 fn progress_bar() -> ProgressBar {
     let template = "  {spinner} {bar:30} {percent:>3} %  {msg}  {eta} left";
     let style = ProgressStyle::with_template(template).expect("the template is sound");
-    let bar = ProgressBar::new(1).with_style(style).with_message("reading the data's axes");
+    let bar = ProgressBar::new(1).with_style(style).with_message("reading the data");
     bar.enable_steady_tick(Duration::from_millis(120));
     bar
 }

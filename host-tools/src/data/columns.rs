@@ -64,32 +64,32 @@ pub(super) fn select(path: &Path, all: &[String], want: &Columns) -> Result<Sele
     Ok(Selection { roles, names })
 }
 
-/// Puts the columns that `context` addresses behind the others, in the order given.
+/// The order of columns that puts those that `context` addresses behind the others, in the order given:
+/// column `places[i]` of `names` comes to place i.
 ///
 /// # Errors
 ///
 /// A column that is not there, or is given twice, or none that would be left as data.
 pub fn context_last(
     path: &Path,
-    table: &mut super::Table,
+    names: &[String],
     context: &[String],
-) -> Result<(), Error> {
+) -> Result<Vec<usize>, Error> {
     let mut last = Vec::new();
     for column in context {
-        let place = position(path, &table.names, column)?;
+        let place = position(path, names, column)?;
         if last.contains(&place) {
             let (path, column) = (path.into(), column.clone());
             return Err(Error::AmbiguousColumn { path, column, count: 2 });
         }
         last.push(place);
     }
-    let mut places: Vec<usize> = (0..table.width).filter(|i| !last.contains(i)).collect();
+    let mut places: Vec<usize> = (0..names.len()).filter(|i| !last.contains(i)).collect();
     if places.is_empty() {
-        return Err(Error::NoColumns { path: path.into(), columns: list(&table.names) });
+        return Err(Error::NoColumns { path: path.into(), columns: list(names) });
     }
     places.extend(last);
-    table.rearrange(&places);
-    Ok(())
+    Ok(places)
 }
 
 /// Whether the inputs are found in the file by their names; if not, they are its columns in order.

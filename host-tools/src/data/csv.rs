@@ -5,31 +5,55 @@
 //! are empty, `NA` or `nan` are NaN; `inf` and `-inf` are infinite. A header of nothing but
 //! numbers is taken for data.
 
-use std::fs;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use ::csv::{ByteRecord, Reader, ReaderBuilder};
 
 use super::columns::{self, Role};
 use super::error::{Place, excerpt};
-use super::{Columns, Dataset, Error, Table};
+use super::{Columns, Error, Header, Sink};
 
-/// Reads the whole file; see [`super::read`].
-pub(super) fn read(path: &Path, columns: &Columns) -> Result<Dataset, Error> {
-    let bytes = fs::read(path).map_err(Error::io(path))?;
-    let text = Text { path, bytes: bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes) };
-    text.read(columns)
+/// Reads record by record; see [`super::stream`].
+pub(super) fn stream<S: Sink>(
+    path: &Path,
+    columns: &Columns,
+    begin: impl FnOnce(Header) -> Result<S, Error>,
+) -> Result<S, Error> {
+    Text::open(path).map_err(Error::io(path))?.stream(columns, begin)
 }
 
-/// A file in memory: the line of an error is counted only when there is one.
+/// A text file: the line of an error is counted only when there is one.
 struct Text<'a> {
     path: &'a Path,
-    bytes: &'a [u8],
+    file: File,
+    /// First byte behind the byte order mark, if there is one.
+    start: u64,
 }
 
-impl Text<'_> {
-    fn read(&self, columns: &Columns) -> Result<Dataset, Error> {
-        let mut records = self.records(self.delimiter());
+impl<'a> Text<'a> {
+    fn open(path: &'a Path) -> io::Result<Self> {
+        let mut file = File::open(path)?;
+        if !file.metadata()?.is_file() {
+            // A pipe can't be read twice, its copy can.
+            let mut copy = tempfile::tempfile()?;
+            io::copy(&mut file, &mut copy)?;
+            file = copy;
+            file.rewind()?;
+        }
+        let mut mark = Vec::new();
+        (&file).take(3).read_to_end(&mut mark)?;
+        let start = if mark == b"\xef\xbb\xbf" { 3 } else { 0 };
+        Ok(Self { path, file, start })
+    }
+
+    fn stream<S: Sink>(
+        &self,
+        columns: &Columns,
+        begin: impl FnOnce(Header) -> Result<S, Error>,
+    ) -> Result<S, Error> {
+        let mut records = self.records(self.delimiter()?)?;
         let mut record = ByteRecord::new();
         if !self.next(&mut records, &mut record)? {
             return Err(Error::Empty { path: self.path.into() });
@@ -43,57 +67,73 @@ impl Text<'_> {
             return Err(Error::NoRows { path: self.path.into(), columns });
         }
 
-        let mut values = Vec::new();
-        let mut labels = Vec::new();
+        let names = selection.names.clone();
+        let mut values = Vec::with_capacity(names.len());
+        let mut sink = begin(Header { names, has_label: selection.has_label(), rows: None })?;
         loop {
             if record.len() != expected {
                 return Err(Error::ColumnCount {
                     path: self.path.into(),
-                    line: self.line(&record),
+                    line: self.line(&record)?,
                     found: record.len(),
                     first: if has_header { "the header" } else { "the first line" },
                     expected,
                 });
             }
+            values.clear();
+            let mut is_anomaly = false;
             for (j, role) in selection.roles.iter().enumerate() {
                 match role {
                     Role::Data => values.push(self.number(&record, j, &all[j])?),
-                    Role::Label => labels.push(self.label(&record, j, &all[j])?),
+                    Role::Label => is_anomaly = self.label(&record, j, &all[j])?,
                     Role::Skip => {}
                 }
             }
+            sink.row(&values, is_anomaly)?;
             if !self.next(&mut records, &mut record)? {
                 break;
             }
         }
-        let labels = selection.has_label().then_some(labels);
-        let width = selection.names.len();
-        Ok(Dataset { table: Table { names: selection.names, width, values }, labels })
+        Ok(sink)
     }
 
-    fn records(&self, delimiter: u8) -> Reader<&[u8]> {
+    fn records(&self, delimiter: u8) -> Result<Reader<&File>, Error> {
+        self.seek(self.start).map_err(Error::io(self.path))?;
         // Flexible: the length of a record is checked here, with the line that the user sees.
         let mut builder = ReaderBuilder::new();
-        builder.delimiter(delimiter).has_headers(false).flexible(true).from_reader(self.bytes)
+        builder.delimiter(delimiter).has_headers(false).flexible(true).buffer_capacity(1 << 16);
+        Ok(builder.from_reader(&self.file))
+    }
+
+    fn seek(&self, at: u64) -> io::Result<u64> {
+        (&self.file).seek(SeekFrom::Start(at))
     }
 
     /// Reads the next record that isn't blank; false at the end.
-    fn next(&self, records: &mut Reader<&[u8]>, record: &mut ByteRecord) -> Result<bool, Error> {
+    fn next(&self, records: &mut Reader<&File>, record: &mut ByteRecord) -> Result<bool, Error> {
         loop {
             let more = records.read_byte_record(record);
             if !more.map_err(|error| Error::io(self.path)(error.into()))? {
                 return Ok(false);
             }
             // The reader skips empty lines itself, not those of blanks.
-            if record.len() != 1 || !record[0].trim_ascii().is_empty() || self.quoted(record) {
+            if record.len() != 1 || !record[0].trim_ascii().is_empty() || self.quoted(record)? {
                 return Ok(true);
             }
         }
     }
 
     /// True where a record of one empty cell is written as `""`, which isn't a blank line.
-    fn quoted(&self, record: &ByteRecord) -> bool {
-        self.bytes.get(self.start(record)) == Some(&b'"')
+    fn quoted(&self, record: &ByteRecord) -> Result<bool, Error> {
+        let look = || {
+            let here = (&self.file).stream_position()?;
+            self.seek(self.first_byte(record)?)?;
+            let mut byte = [0];
+            let quoted = (&self.file).read(&mut byte)? == 1 && byte == *b"\"";
+            self.seek(here)?;
+            Ok(quoted)
+        };
+        look().map_err(Error::io(self.path))
     }
 
     /// The delimiter that splits the first records into equally many cells, more than one.
@@ -101,25 +141,25 @@ impl Text<'_> {
     /// A semicolon is tried before the comma, which is a decimal sign in half of Europe. If none
     /// splits them evenly, the one most frequent in the first record is taken, so that the error
     /// about an uneven record counts cells as the user does.
-    fn delimiter(&self) -> u8 {
+    fn delimiter(&self) -> Result<u8, Error> {
         const CANDIDATES: [u8; 3] = [b'\t', b';', b','];
         const LOOKED_AT: usize = 20;
         let mut best = (1, b',');
         for delimiter in CANDIDATES {
-            let mut records = self.records(delimiter);
+            let mut records = self.records(delimiter)?;
             let first = records.byte_records().take(LOOKED_AT).map_while(Result::ok);
             let lens: Vec<usize> = first.map(|record| record.len()).collect();
             let Some((&len, others)) = lens.split_first() else {
                 continue;
             };
             if len > 1 && others.iter().all(|&other| other == len) {
-                return delimiter;
+                return Ok(delimiter);
             }
             if len > best.0 {
                 best = (len, delimiter);
             }
         }
-        best.1
+        Ok(best.1)
     }
 
     /// Column names; a nameless column is named by its number.
@@ -136,7 +176,7 @@ impl Text<'_> {
         let Some(value) = number::<f32>(text) else {
             return Err(Error::NotANumber {
                 path: self.path.into(),
-                line: self.line(record),
+                line: self.line(record)?,
                 column: column.into(),
                 text: excerpt(text),
             });
@@ -145,7 +185,7 @@ impl Text<'_> {
         if value.is_infinite() && text.bytes().any(|byte| byte.is_ascii_digit()) {
             return Err(Error::OutOfRange {
                 path: self.path.into(),
-                place: Place::Line(self.line(record)),
+                place: Place::Line(self.line(record)?),
                 column: column.into(),
                 value: excerpt(text),
             });
@@ -162,7 +202,7 @@ impl Text<'_> {
             Some(label) => Ok(label),
             None => Err(Error::NotALabel {
                 path: self.path.into(),
-                place: Place::Line(self.line(record)),
+                place: Place::Line(self.line(record)?),
                 column: column.into(),
                 text: excerpt(text),
             }),
@@ -170,22 +210,43 @@ impl Text<'_> {
     }
 
     fn utf8<'c>(&self, record: &ByteRecord, cell: &'c [u8]) -> Result<&'c str, Error> {
-        std::str::from_utf8(cell)
-            .map_err(|_| Error::NotUtf8 { path: self.path.into(), line: self.line(record) })
+        match std::str::from_utf8(cell) {
+            Ok(text) => Ok(text),
+            Err(_) => Err(Error::NotUtf8 { path: self.path.into(), line: self.line(record)? }),
+        }
     }
 
-    /// First byte of the record. The reader's own position is before the blank lines it skips.
-    fn start(&self, record: &ByteRecord) -> usize {
-        let start = record.position().map_or(0, |position| position.byte() as usize);
-        let start = start.min(self.bytes.len());
-        let skipped = self.bytes[start..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n'));
-        start + skipped.count()
+    /// Place of the record's first byte. The reader's own position is before the blank lines it skips.
+    fn first_byte(&self, record: &ByteRecord) -> io::Result<u64> {
+        let mut at = self.start + record.position().map_or(0, |position| position.byte());
+        self.seek(at)?;
+        for byte in BufReader::new(&self.file).bytes() {
+            if !matches!(byte?, b'\r' | b'\n') {
+                break;
+            }
+            at += 1;
+        }
+        Ok(at)
     }
 
     /// Line of the record's first byte, from 1.
-    fn line(&self, record: &ByteRecord) -> u64 {
-        let before = &self.bytes[..self.start(record)];
-        1 + before.iter().filter(|byte| **byte == b'\n').count() as u64
+    fn line(&self, record: &ByteRecord) -> Result<u64, Error> {
+        let count = || {
+            let before = self.first_byte(record)?;
+            self.seek(0)?;
+            let mut text = BufReader::with_capacity(1 << 16, (&self.file).take(before));
+            let mut line = 1;
+            loop {
+                let bytes = text.fill_buf()?;
+                if bytes.is_empty() {
+                    return Ok(line);
+                }
+                line += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+                let len = bytes.len();
+                text.consume(len);
+            }
+        };
+        count().map_err(Error::io(self.path))
     }
 }
 

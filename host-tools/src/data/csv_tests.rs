@@ -1,6 +1,7 @@
 //! Tests of the CSV reader.
 
 use super::super::testing::Folder;
+use super::super::{Dataset, read};
 use super::*;
 
 fn parse(text: impl AsRef<[u8]>) -> Result<Dataset, String> {

@@ -7,7 +7,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
-use super::{Limits, Table};
+use super::Limits;
 
 /// Why data can't be used; a fragment that reads after "failed to".
 ///
@@ -93,21 +93,36 @@ pub enum Error {
     /// A damaged file, in the words of the Parquet reader.
     #[error("read {path}: the Parquet file is damaged: {reason}")]
     Parquet { path: PathBuf, reason: String },
-    /// A value that a caller needs finite; made by [`Error::not_finite`].
+    /// A value that a caller needs finite.
     #[error("use {path}: row {row} of the data, column {column}: {value} is not finite")]
-    NotFinite { path: PathBuf, row: usize, column: String, value: f32 },
+    NotFinite { path: PathBuf, row: u64, column: String, value: f32 },
     /// A column that is said to be bounded, an angle or both more than once.
     #[error("use {path}: column {column} has two domains; it is bounded or an angle, once")]
     TwoDomains { path: PathBuf, column: String },
+    /// A column that is given beside the data and has a domain all the same.
+    #[error("use {path}: the column {column} is context, it has no domain")]
+    ContextDomain { path: PathBuf, column: String },
     /// A value beyond the limits of its column.
     #[error(
         "use {path}: row {row} of the data, column {column}: {value} lies outside {low} to {high}",
         column = limits.column, low = limits.low, high = limits.high
     )]
-    OutsideLimits { path: PathBuf, row: usize, value: f32, limits: Limits },
+    OutsideLimits { path: PathBuf, row: u64, value: f32, limits: Limits },
     /// A window that is empty or longer than the data.
     #[error("cut {path} into windows: a window has {window} rows, the data has {rows}")]
-    WindowLength { path: PathBuf, window: usize, rows: usize },
+    WindowLength { path: PathBuf, window: usize, rows: u64 },
+    /// More inputs than a model can have.
+    #[error(
+        "train on {path}: {found} inputs, at most {most} are possible",
+        most = fluxlet::model::MAX_DIM
+    )]
+    TooWide { path: PathBuf, found: usize },
+    /// More rows than are counted.
+    #[error("train on {path}: it has more than {most} rows, no more can be counted", most = u32::MAX)]
+    TooManyRows { path: PathBuf },
+    /// Rows that don't fit in memory can't be kept elsewhere either.
+    #[error("keep rows in a file in {folder}")]
+    Spool { folder: PathBuf, source: io::Error },
 }
 
 /// Where in a file a value stands.
@@ -129,21 +144,6 @@ impl std::fmt::Display for Place {
 }
 
 impl Error {
-    /// The error for the value at `row` and `column` of `table`, both from 0, as
-    /// [`Table::first_not_finite`] gives them.
-    ///
-    /// # Panics
-    ///
-    /// If the place lies outside the table.
-    pub fn not_finite(path: &Path, table: &Table, row: usize, column: usize) -> Self {
-        Error::NotFinite {
-            path: path.into(),
-            row: row + 1,
-            column: table.names[column].clone(),
-            value: table.row(row)[column],
-        }
-    }
-
     /// For `map_err` of anything that touches the file.
     pub(super) fn io(path: &Path) -> impl Fn(io::Error) -> Self {
         move |source| Error::Io { path: path.into(), source }
@@ -194,18 +194,6 @@ fn message(payload: &(dyn Any + Send)) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn not_finite_counts_rows_from_one_and_names_the_column() {
-        let table = Table {
-            names: vec!["a".into(), "b".into()],
-            width: 2,
-            values: vec![1.0, 2.0, 3.0, f32::INFINITY],
-        };
-        let (row, column) = table.first_not_finite().unwrap();
-        let error = Error::not_finite(Path::new("x.csv"), &table, row, column);
-        assert_eq!(error.to_string(), "use x.csv: row 2 of the data, column b: inf is not finite");
-    }
 
     #[test]
     fn a_long_text_is_cut_at_forty_characters_not_bytes() {

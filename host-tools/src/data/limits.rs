@@ -7,7 +7,7 @@ use std::str::FromStr;
 use fluxlet::bijection::domain::Kind;
 use serde::{Deserialize, Serialize};
 
-use super::Table;
+use super::arcs::Arcs;
 use super::columns::position;
 use super::error::Error;
 
@@ -99,73 +99,120 @@ pub fn keep_inside(domains: &[Domain], rows: &mut [f32], width: usize) {
     }
 }
 
-/// The domains of a table's columns; `rows` are what a flow learns from.
+/// Finds the domains of columns from the rows that a flow learns from, one after the other.
 ///
 /// A circle is cut open in the middle of the widest arc that has no reading. Readings right on a limit
 /// are a sensor that saturates: they stand for a little beyond it, so the limit moves outwards by
 /// 0.5 % of the interval, and a note says so.
-///
-/// # Errors
-///
-/// A column that is not there or is named twice, and a row beyond the limits of a box.
-pub fn domains(
-    path: &Path,
-    table: &Table,
-    rows: &[u32],
-    bounded: &[Limits],
-    angles: &[Limits],
-    notes: &mut Vec<String>,
-) -> Result<Vec<Domain>, Error> {
-    let boxes = bounded.iter().map(|limits| (Kind::Box, limits));
-    let circles = angles.iter().map(|limits| (Kind::Circle, limits));
-    let mut domains: Vec<Domain> = Vec::new();
-    for (kind, limits) in boxes.chain(circles) {
-        let column = position(path, &table.names, &limits.column)?;
-        if domains.iter().any(|domain| domain.column == column) {
-            let (path, column) = (path.into(), limits.column.clone());
-            return Err(Error::TwoDomains { path, column });
-        }
-        let (mut low, mut high) = (limits.low, limits.high);
-        let value = |row: &u32| table.row(*row as usize)[column];
-        if kind == Kind::Box {
-            if let Some(row) = rows.iter().find(|row| !(low..=high).contains(&value(row))) {
-                return Err(Error::OutsideLimits {
-                    path: path.into(),
-                    row: *row as usize + 1,
-                    value: value(row),
-                    limits: limits.clone(),
-                });
+#[derive(Debug)]
+pub struct DomainScan {
+    boxes: Vec<BoxScan>,
+    circles: Vec<CircleScan>,
+}
+
+/// A column with limits, and how many readings lie on the lower and on the upper one.
+#[derive(Debug)]
+struct BoxScan {
+    column: usize,
+    limits: Limits,
+    on_limit: [u64; 2],
+}
+
+#[derive(Debug)]
+struct CircleScan {
+    column: usize,
+    limits: Limits,
+    arcs: Arcs,
+}
+
+impl DomainScan {
+    /// For the columns of `names`.
+    ///
+    /// # Errors
+    ///
+    /// A column that is not there, or has two domains.
+    pub fn new(
+        path: &Path,
+        names: &[String],
+        bounded: &[Limits],
+        angles: &[Limits],
+    ) -> Result<Self, Error> {
+        let mut taken = Vec::new();
+        let mut column = |limits: &Limits| {
+            let column = position(path, names, &limits.column)?;
+            if taken.contains(&column) {
+                let (path, column) = (path.into(), limits.column.clone());
+                return Err(Error::TwoDomains { path, column });
             }
+            taken.push(column);
+            Ok(column)
+        };
+        let mut scan = Self { boxes: Vec::new(), circles: Vec::new() };
+        for limits in bounded {
+            let (column, limits) = (column(limits)?, limits.clone());
+            scan.boxes.push(BoxScan { column, limits, on_limit: [0; 2] });
+        }
+        for limits in angles {
+            let (column, limits) = (column(limits)?, limits.clone());
+            scan.circles.push(CircleScan { column, limits, arcs: Arcs::new() });
+        }
+        Ok(scan)
+    }
+
+    /// The columns that have a domain.
+    pub fn columns(&self) -> impl Iterator<Item = usize> {
+        let boxes = self.boxes.iter().map(|scan| scan.column);
+        boxes.chain(self.circles.iter().map(|scan| scan.column))
+    }
+
+    /// Looks at row `number`, from 0.
+    ///
+    /// # Errors
+    ///
+    /// A reading beyond the limits of a box.
+    pub fn add(&mut self, path: &Path, number: u64, row: &[f32]) -> Result<(), Error> {
+        for BoxScan { column, limits, on_limit } in &mut self.boxes {
+            let (value, Limits { low, high, .. }) = (row[*column], &*limits);
+            if !(*low..=*high).contains(&value) {
+                let (path, limits) = (path.into(), limits.clone());
+                return Err(Error::OutsideLimits { path, row: number + 1, value, limits });
+            }
+            on_limit[0] += u64::from(value == *low);
+            on_limit[1] += u64::from(value == *high);
+        }
+        for CircleScan { column, limits, arcs } in &mut self.circles {
+            let Limits { low, high, .. } = limits;
+            arcs.add(((row[*column] - *low) / (*high - *low)).rem_euclid(1.0));
+        }
+        Ok(())
+    }
+
+    /// The domains, and notes on limits that were moved.
+    pub fn finish(self, notes: &mut Vec<String>) -> Vec<Domain> {
+        let mut domains = Vec::new();
+        for BoxScan { column, limits, on_limit } in self.boxes {
+            let Limits { column: name, mut low, mut high } = limits;
             let step = SATURATED * (high - low);
-            for (limit, step) in [(&mut low, -step), (&mut high, step)] {
-                let count = rows.iter().filter(|row| value(row) == *limit).count();
+            for (limit, step, count) in
+                [(&mut low, -step, on_limit[0]), (&mut high, step, on_limit[1])]
+            {
                 if count > 0 {
-                    let (name, moved) = (&limits.column, *limit + step);
+                    let moved = *limit + step;
                     notes.push(format!(
                         "column {name} is {limit} in {count} rows; its limit was moved to {moved}"
                     ));
                     *limit = moved;
                 }
             }
-        } else {
-            let start = widest_gap(rows.iter().map(value), low, high);
-            (low, high) = (start, start + (high - low));
+            domains.push(Domain { column, kind: Kind::Box, low, high });
         }
-        domains.push(Domain { column, kind, low, high });
+        for CircleScan { column, limits: Limits { low, high, .. }, arcs } in self.circles {
+            let period = high - low;
+            let start = low + period * arcs.cut();
+            domains.push(Domain { column, kind: Kind::Circle, low: start, high: start + period });
+        }
+        domains
     }
-    Ok(domains)
-}
-
-/// The middle of the widest arc without a reading, in [low, high).
-fn widest_gap(readings: impl Iterator<Item = f32>, low: f32, high: f32) -> f32 {
-    let period = high - low;
-    let mut turns: Vec<f32> = readings.map(|x| ((x - low) / period).rem_euclid(1.0)).collect();
-    turns.sort_unstable_by(f32::total_cmp);
-    let Some(first) = turns.first().copied() else { return low };
-    let next = turns.iter().copied().skip(1).chain([first + 1.0]);
-    let gaps = turns.iter().zip(next).map(|(a, b)| (b - a, 0.5 * (a + b)));
-    let widest = gaps.max_by(|a, b| a.0.total_cmp(&b.0));
-    low + period * widest.map_or(0.0, |(_, middle)| middle.rem_euclid(1.0))
 }
 
 #[cfg(test)]
@@ -183,29 +230,27 @@ mod tests {
     }
 
     #[test]
-    fn a_circle_is_cut_where_no_reading_is() {
-        let around_north = [350.0_f32, 355.0, 0.0, 5.0, 10.0, 730.0];
-        let cut = widest_gap(around_north.into_iter(), 0.0, 360.0);
-        assert!((cut - 180.0).abs() < 1e-3, "{cut}");
-        let around_south = [170.0_f32, 180.0, 190.0];
-        let cut = widest_gap(around_south.into_iter(), 0.0, 360.0);
-        assert!(cut.min(360.0 - cut) < 1e-3, "{cut}");
-    }
-
-    #[test]
     fn a_limit_with_readings_on_it_moves_outwards() {
-        let table = Table { names: vec!["h".into()], width: 1, values: vec![3.0, 100.0, 7.0] };
-        let mut notes = Vec::new();
+        let path = Path::new("h.csv");
         let limits: Limits = "h=0:100".parse().expect("three parts");
-        let of = |rows: &[u32], notes: &mut Vec<String>| {
-            domains(Path::new("h.csv"), &table, rows, std::slice::from_ref(&limits), &[], notes)
+        let of = |values: &[f32], notes: &mut Vec<String>| {
+            let names = ["h".to_string()];
+            let mut scan = DomainScan::new(path, &names, std::slice::from_ref(&limits), &[])?;
+            for (i, value) in (0..).zip(values) {
+                scan.add(path, i, &[*value])?;
+            }
+            Ok::<_, Error>(scan.finish(notes))
         };
-        let found = of(&[0, 1, 2], &mut notes).expect("a column");
+        let mut notes = Vec::new();
+        let found = of(&[3.0, 100.0, 7.0], &mut notes).expect("within the limits");
         assert_eq!((found[0].low, found[0].high), (0.0, 100.5));
         assert_eq!(notes, ["column h is 100 in 1 rows; its limit was moved to 100.5"]);
-        assert_eq!(of(&[0, 2], &mut notes).expect("a column")[0].high, 100.0);
+        assert_eq!(of(&[3.0, 7.0], &mut notes).expect("within the limits")[0].high, 100.0);
+        let error = of(&[3.0, 7.0, 100.5], &mut notes).expect_err("one is beyond");
+        let said = "use h.csv: row 3 of the data, column h: 100.5 lies outside 0 to 100";
+        assert_eq!(error.to_string(), said);
         let twice = [limits.clone(), limits.clone()];
-        assert!(domains(Path::new("h.csv"), &table, &[0], &twice, &[], &mut notes).is_err());
+        assert!(DomainScan::new(path, &["h".into()], &twice, &[]).is_err());
     }
 
     #[test]

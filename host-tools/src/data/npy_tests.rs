@@ -1,6 +1,7 @@
 //! Tests of the NPY reader.
 
 use super::super::testing::{Folder, npy, npy_with};
+use super::super::{Dataset, read};
 use super::*;
 
 fn parse(bytes: &[u8]) -> Result<Dataset, String> {

@@ -10,33 +10,42 @@ use ::parquet::basic::{ConvertedType, LogicalType, Type};
 use ::parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use ::parquet::data_type::DataType;
 use ::parquet::errors::ParquetError;
+use ::parquet::file::metadata::RowGroupMetaData;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
 use ::parquet::schema::types::ColumnDescriptor;
 
 use super::columns::{self, Role, Selection};
 use super::error::{Place, caught};
 use super::npy::{label, narrow};
-use super::{Columns, Dataset, Error, Table};
+use super::{Columns, Error, Header, Sink};
 
 /// First and last bytes of every Parquet file.
 pub(super) const MAGIC: &[u8] = b"PAR1";
 
-/// Rows decoded at a time. All columns advance together, so that besides the table itself only
-/// one page a column is in memory, and the table grows no faster than rows are really decoded,
-/// whatever number of rows a damaged footer claims.
+/// Rows decoded at a time. All columns advance together, so that only one page a column is in memory,
+/// and no more rows come out than are really decoded, whatever number a damaged footer claims.
 const BATCH: usize = 4096;
 
-/// Reads the whole file; see [`super::read`].
-pub(super) fn read(path: &Path, columns: &Columns) -> Result<Dataset, Error> {
+/// Reads all row groups; see [`super::stream`].
+pub(super) fn stream<S: Sink>(
+    path: &Path,
+    columns: &Columns,
+    begin: impl FnOnce(Header) -> Result<S, Error>,
+) -> Result<S, Error> {
     let file = File::open(path).map_err(Error::io(path))?;
     if file.metadata().map_err(Error::io(path))?.len() == 0 {
         return Err(Error::Empty { path: path.into() });
     }
-    caught(|| decode(path, file, columns))
+    caught(|| decode(path, file, columns, begin))
         .unwrap_or_else(|reason| Err(Error::Parquet { path: path.into(), reason }))
 }
 
-fn decode(path: &Path, file: File, want: &Columns) -> Result<Dataset, Error> {
+fn decode<S: Sink>(
+    path: &Path,
+    file: File,
+    want: &Columns,
+    begin: impl FnOnce(Header) -> Result<S, Error>,
+) -> Result<S, Error> {
     let damaged = |error: ParquetError| {
         let reason = error.to_string();
         Error::Parquet { path: path.into(), reason }
@@ -53,15 +62,24 @@ fn decode(path: &Path, file: File, want: &Columns) -> Result<Dataset, Error> {
         }
     }
 
-    let mut rows = Rows { path, all: &all, used: &used, selection, values: vec![], labels: vec![] };
-    for i in 0..file.num_row_groups() {
+    let groups = 0..file.num_row_groups();
+    let promised = groups.clone().map(|i| rows_of(file.metadata().row_group(i)));
+    let header = Header {
+        names: selection.names.clone(),
+        has_label: selection.has_label(),
+        rows: Some(promised.fold(0, u64::saturating_add)),
+    };
+    let values = vec![0.0; header.names.len()];
+    let sink = begin(header)?;
+    let mut rows = Rows { path, all: &all, used: &used, selection, values, count: 0, sink };
+    for i in groups {
         let group = file.get_row_group(i).map_err(damaged)?;
         let mut columns = Vec::with_capacity(used.len());
         for &j in &used {
             let reader = group.get_column_reader(j).map_err(damaged)?;
             columns.push(Column::new(reader, &schema.column(j)));
         }
-        let mut left = usize::try_from(group.metadata().num_rows()).unwrap_or(0);
+        let mut left = rows_of(group.metadata()) as usize;
         while left > 0 {
             let len = left.min(BATCH);
             for (column, &j) in columns.iter_mut().zip(&used) {
@@ -72,11 +90,16 @@ fn decode(path: &Path, file: File, want: &Columns) -> Result<Dataset, Error> {
                     return Err(Error::Parquet { path: path.into(), reason });
                 }
             }
-            rows.append(&columns, len)?;
+            rows.give(&columns, len)?;
             left -= len;
         }
     }
     rows.finish()
+}
+
+/// Rows that a group promises.
+fn rows_of(group: &RowGroupMetaData) -> u64 {
+    u64::try_from(group.num_rows()).unwrap_or(0)
 }
 
 /// The type of a column that holds no plain numbers, `None` if it does.
@@ -192,48 +215,50 @@ fn next_batch<T: DataType>(
     Ok(())
 }
 
-/// The table under construction.
-struct Rows<'a> {
+/// Rows on their way to the sink.
+struct Rows<'a, S> {
     path: &'a Path,
     /// Names of all columns of the file.
     all: &'a [String],
     /// Indices of those that are data or label.
     used: &'a [usize],
     selection: Selection,
+    /// The row under way.
     values: Vec<f32>,
-    labels: Vec<bool>,
+    count: usize,
+    sink: S,
 }
 
-impl Rows<'_> {
-    fn append(&mut self, columns: &[Column], len: usize) -> Result<(), Error> {
-        let before = self.values.len() / self.selection.names.len();
+impl<S: Sink> Rows<'_, S> {
+    fn give(&mut self, columns: &[Column], len: usize) -> Result<(), Error> {
         for i in 0..len {
+            let mut is_anomaly = false;
+            let mut values = self.values.iter_mut();
             for (column, &j) in columns.iter().zip(self.used) {
-                let value = column.batch[i];
+                let cell = column.batch[i];
                 if self.selection.roles[j] == Role::Label {
-                    self.labels.push(label(self.path, before + i, &self.all[j], value)?);
-                } else {
-                    self.values.push(narrow(value).ok_or_else(|| Error::OutOfRange {
+                    is_anomaly = label(self.path, self.count, &self.all[j], cell)?;
+                } else if let Some(value) = values.next() {
+                    *value = narrow(cell).ok_or_else(|| Error::OutOfRange {
                         path: self.path.into(),
-                        place: Place::Row((before + i) as u64 + 1),
+                        place: Place::Row(self.count as u64 + 1),
                         column: self.all[j].clone(),
-                        value: format!("{value:e}"),
-                    })?);
+                        value: format!("{cell:e}"),
+                    })?;
                 }
             }
+            self.sink.row(&self.values, is_anomaly)?;
+            self.count += 1;
         }
         Ok(())
     }
 
-    fn finish(self) -> Result<Dataset, Error> {
-        if self.values.is_empty() {
+    fn finish(self) -> Result<S, Error> {
+        if self.count == 0 {
             let columns = columns::list(self.all);
             return Err(Error::NoRows { path: self.path.into(), columns });
         }
-        let labels = self.selection.has_label().then_some(self.labels);
-        let names = self.selection.names;
-        let table = Table { width: names.len(), names, values: self.values };
-        Ok(Dataset { table, labels })
+        Ok(self.sink)
     }
 }
 

@@ -10,6 +10,7 @@ use ::parquet::file::writer::SerializedFileWriter;
 use ::parquet::schema::parser::parse_message_type;
 
 use super::super::testing::{Folder, parquet_bytes};
+use super::super::{Dataset, read};
 use super::*;
 
 /// One column chunk: its values, and its definition levels where it has any.

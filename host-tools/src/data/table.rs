@@ -26,16 +26,6 @@ impl Table {
         &self.values[i * self.width..(i + 1) * self.width]
     }
 
-    /// Column `j` from the first row to the last: `[rows]`.
-    ///
-    /// # Panics
-    ///
-    /// If `j` is not below `width`.
-    pub fn column(&self, j: usize) -> impl ExactSizeIterator<Item = f32> {
-        assert!(j < self.width, "column {j} of {}", self.width);
-        self.values[j.min(self.values.len())..].iter().step_by(self.width).copied()
-    }
-
     /// Puts the columns into the order of `names`, where they have just these names. Columns that
     /// share a name stay in their own order.
     pub fn reorder(&mut self, names: &[String]) {
@@ -54,7 +44,7 @@ impl Table {
     }
 
     /// Puts column `places[i]` into place i, for each i.
-    pub(super) fn rearrange(&mut self, places: &[usize]) {
+    fn rearrange(&mut self, places: &[usize]) {
         for row in self.values.chunks_exact_mut(self.width) {
             let old = row.to_vec();
             for (value, place) in row.iter_mut().zip(places) {
@@ -62,12 +52,6 @@ impl Table {
             }
         }
         self.names = places.iter().map(|place| self.names[*place].clone()).collect();
-    }
-
-    /// Row and column, both from 0, of the first value that is NaN or infinite.
-    pub fn first_not_finite(&self) -> Option<(usize, usize)> {
-        let at = self.values.iter().position(|value| !value.is_finite())?;
-        Some((at / self.width, at % self.width))
     }
 }
 
@@ -93,12 +77,10 @@ mod tests {
     }
 
     #[test]
-    fn rows_and_columns_address_the_same_values() {
+    fn rows_address_their_values() {
         let table = table();
         assert_eq!(table.rows(), 3);
         assert_eq!(table.row(1), [3.0, 4.0]);
-        assert_eq!(table.column(1).collect::<Vec<_>>(), [2.0, 4.0, 6.0]);
-        assert_eq!(table.column(0).len(), 3);
     }
 
     #[test]
@@ -132,17 +114,5 @@ mod tests {
     fn an_empty_table_has_no_rows() {
         let empty = Table { names: vec![], width: 0, values: vec![] };
         assert_eq!(empty.rows(), 0);
-        assert_eq!(empty.first_not_finite(), None);
-        let no_rows = Table { values: vec![], ..table() };
-        assert_eq!(no_rows.column(1).count(), 0);
-    }
-
-    #[test]
-    fn first_not_finite_is_found_in_row_order() {
-        let mut table = table();
-        assert_eq!(table.first_not_finite(), None);
-        table.values[4] = f32::NAN;
-        table.values[3] = f32::NEG_INFINITY;
-        assert_eq!(table.first_not_finite(), Some((1, 1)));
     }
 }

@@ -27,6 +27,7 @@ pub fn windows(dataset: &Dataset, window: usize, path: &Path) -> Result<Windows,
     let table = &dataset.table;
     let rows = table.rows();
     if window == 0 || window > rows {
+        let rows = rows as u64;
         return Err(Error::WindowLength { path: path.into(), window, rows });
     }
     let dropped = rows % window;

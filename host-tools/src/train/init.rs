@@ -134,16 +134,19 @@ fn moments(column: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
     let count = column.clone().count() as f64;
     let mean = column.clone().sum::<f64>() / count;
     let variance = column.map(|x| (x - mean) * (x - mean)).sum::<f64>() / count;
+    (mean, deviation(mean, variance))
+}
+
+/// Standard deviation; one that is nothing beside the mean counts as 1.
+fn deviation(mean: f64, variance: f64) -> f64 {
     let deviation = variance.sqrt();
-    (mean, if deviation > 1e-7 * (1e-30 + mean.abs()) { deviation } else { 1.0 })
+    if deviation > 1e-7 * (1e-30 + mean.abs()) { deviation } else { 1.0 }
 }
 
 /// Standard deviation of each column of `rows` \[n, D\].
 pub(super) fn deviations(rows: &[f32], dim: usize) -> impl Iterator<Item = f64> {
-    (0..dim).map(move |i| {
-        let column = rows[i..].iter().step_by(dim).map(|x| f64::from(*x));
-        moments(column).1
-    })
+    let moments = crate::data::moments(rows, dim);
+    moments.into_iter().map(|(mean, variance)| deviation(mean, variance))
 }
 
 fn standardise(x: &[Vec<f64>], dim: usize, w: &mut [f64]) {

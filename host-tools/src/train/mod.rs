@@ -7,8 +7,11 @@
 mod adam;
 mod checkpoint;
 mod config;
+mod features;
+mod gather;
 mod init;
 mod mixture;
+mod prepare;
 mod run;
 
 pub(crate) use adam::Adam;
@@ -17,14 +20,14 @@ pub use config::{
     Act, Config, DataConfig, FlowConfig, Kind, LEARNING_RATE, LayerConfig, Outside, Rotation,
     Spline, Start, TrainConfig,
 };
+pub use prepare::{Prepared, prepare};
 pub use run::{Error, Outcome, Report, run};
 
-use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::backend::Backend;
-use crate::data::{self, Domain};
+use crate::data::{self, Domain, Order};
 use crate::stack::Stack;
 
 /// One pass over the training rows.
@@ -96,8 +99,8 @@ pub fn train(
     let blur = init::deviations(rows, width).map(|deviation| (deviation * config.noise) as f32);
     let blur: Vec<f32> = blur.take(dim).chain(core::iter::repeat_n(0.0, width - dim)).collect();
     let mut adam = Adam::new(units);
-    let mut order: Vec<u32> = (0..(rows.len() / width) as u32).collect();
-    let steps_per_epoch = order.len().div_ceil(config.batch);
+    let count = rows.len() / width;
+    let steps_per_epoch = count.div_ceil(config.batch);
     let held_out_rows = (held_out.len() / width) as f64;
 
     let mut dw = vec![0.0; w.len()];
@@ -109,14 +112,15 @@ pub fn train(
     let mut skipped_batches = 0;
 
     for epoch in 1..=steps.div_ceil(steps_per_epoch) {
-        order.shuffle(&mut rng);
+        let mut order = Order::new(count, width, &mut rng);
         let mut sum = 0.0;
         let mut counted = 0;
         let mut learning_rate = 0.0;
         let left = steps - (epoch - 1) * steps_per_epoch;
-        for (b, chosen) in order.chunks(config.batch).take(left).enumerate() {
+        for b in 0..steps_per_epoch.min(left) {
+            let chosen = order.batch(b * config.batch, config.batch);
             batch.clear();
-            for row in chosen {
+            for row in &chosen {
                 let at = *row as usize * width;
                 batch.extend_from_slice(&rows[at..at + width]);
             }

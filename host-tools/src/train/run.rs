@@ -2,25 +2,26 @@
 
 use std::path::Path;
 
-use fluxlet::features::{FrontEnd, Window};
-use fluxlet::model::tag;
-use fluxlet::{Calibration, Model};
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
-
 use super::config::{LEARNING_RATE, NETWORK_LEARNING_RATE};
-use super::{Config, Epoch, Rows, Trained, train};
+use super::gather::MIN_ROWS;
+use super::prepare::Prepared;
+use super::{Config, Epoch, Trained, train};
 use crate::backend::Backend;
-use crate::data::{self, Dataset, Resolution, Table};
+use crate::data::{self, Store};
 use crate::metrics;
 use crate::score::score;
+use fluxlet::model::tag;
+use fluxlet::{Calibration, Model};
 
-/// Fewest normal rows that anything can be learnt from.
-const MIN_ROWS: usize = 10;
 /// Training rows that each component of the base should have.
 const ROWS_PER_COMPONENT: usize = 20;
 /// Steps of a run whose configuration says nothing of them.
 const STEPS: usize = 3000;
+/// Held-out rows that calibrate the alarm, and anomalies that are counted, at most: memory is bounded,
+/// and a million p-values are enough.
+const MOST_SCORES: usize = 1 << 20;
+/// Rows scored at once.
+const SCORED_AT_ONCE: usize = 1 << 12;
 
 /// Why a run cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -36,17 +37,17 @@ pub enum Error {
         /// Its normal rows (or windows).
         found: usize,
     },
+    /// Normal rows that are all the same.
+    #[error(
+        "train on {path}: every column is constant in the normal rows, there is nothing to learn"
+    )]
+    Constant {
+        /// The data file.
+        path: std::path::PathBuf,
+    },
     /// The configuration asks for something impossible.
     #[error("train: {0}")]
     Config(String),
-    /// The stack is wider than a model can be.
-    #[error("train on {path}: {found} inputs, at most {most} are possible", most = fluxlet::model::MAX_DIM)]
-    TooWide {
-        /// The data file.
-        path: std::path::PathBuf,
-        /// Its inputs.
-        found: usize,
-    },
 }
 
 /// What a run tells its user.
@@ -90,203 +91,33 @@ pub struct Outcome {
     pub report: Report,
 }
 
-/// The rows of a table that are in `chosen`.
-fn pick(table: &Table, chosen: &[u32]) -> Vec<f32> {
-    chosen.iter().flat_map(|row| table.row(*row as usize)).copied().collect()
-}
-
-/// The section of the front end for these windows; its floor is a millionth of their mean power.
-fn front_end(windows: &data::Windows, bands: usize) -> Result<Vec<u8>, Error> {
-    let table = &windows.dataset.table;
-    let channels = windows.channels.len();
-    let window = table.width / channels;
-    let mut power = 0.0;
-    for i in 0..table.rows() {
-        for channel in 0..channels {
-            let column = || table.row(i)[channel..].iter().step_by(channels).map(|x| f64::from(*x));
-            let mean = column().sum::<f64>() / window as f64;
-            power += column().map(|x| (x - mean) * (x - mean)).sum::<f64>() / window as f64;
-        }
-    }
-    let mean = power / (table.rows() * channels) as f64;
-    let floor = (1e-6 * mean).max(1e-12) as f32;
-    let front_end = Window { channels, window, bands, floor };
-    if !front_end.exists() {
-        let why = format!("a window of {window} readings has no {bands} octave bands");
-        return Err(Error::Config(why));
-    }
-    let mut payload = vec![0; front_end.payload_len()];
-    let mut dct = vec![0.0; (payload.len() - 12) / 4];
-    front_end.write(&mut dct, &mut payload);
-    Ok(payload)
-}
-
-/// Every row of `table` through the front end.
-fn extract(front_end: &FrontEnd, channels: &[String], table: &Table) -> Table {
-    let width = front_end.feature_len();
-    let mut values = vec![0.0; table.rows() * width];
-    let mut scratch = vec![0.0; front_end.scratch_len()];
-    for (i, features) in values.chunks_exact_mut(width).enumerate() {
-        front_end.extract(table.row(i), features, &mut scratch);
-    }
-    let bands = front_end.window().bands;
-    let names = channels.iter().flat_map(|channel| {
-        let bands = (0..bands).map(move |b| format!("{channel}.band{b}"));
-        [format!("{channel}.deviation"), format!("{channel}.crest")].into_iter().chain(bands)
-    });
-    Table { names: names.collect(), width, values }
-}
-
-/// Standardises the columns behind the first `dim` by their training rows; the payload of the section
-/// that tells a device to do the same.
-fn standardise_context(table: &mut Table, dim: usize, train: &[u32]) -> Vec<u8> {
-    let (mut shifts, mut scales) = (Vec::new(), Vec::new());
-    for column in dim..table.width {
-        let values = || train.iter().map(|row| f64::from(table.row(*row as usize)[column]));
-        let mean = values().sum::<f64>() / train.len() as f64;
-        let square = values().map(|x| (x - mean) * (x - mean)).sum::<f64>() / train.len() as f64;
-        let deviation = if square > 0.0 { square.sqrt() } else { 1.0 };
-        let (shift, scale) = (mean as f32, (1.0 / deviation) as f32);
-        for row in table.values.chunks_exact_mut(table.width) {
-            row[column] = (row[column] - shift) * scale;
-        }
-        shifts.push(shift);
-        scales.push(scale);
-    }
-    shifts.iter().chain(&scales).flat_map(|number| number.to_le_bytes()).collect()
-}
-
-/// Uniform noise of the resolution of each of the first `dim` columns, so that a density exists;
-/// says what it did.
-fn dequantise(
-    table: &mut Table,
-    dim: usize,
-    train: &[u32],
-    rng: &mut ChaCha8Rng,
-    notes: &mut Vec<String>,
-) {
-    let mut resolutions = data::resolutions(table, train);
-    resolutions.retain(|resolution| resolution.column < dim);
-    for r in &resolutions {
-        let name = &table.names[r.column];
-        notes.push(format!(
-            "column {name} has {} distinct values; noise of its resolution {} was added in training",
-            r.distinct, r.step
-        ));
-    }
-    data::apply(table, &resolutions, rng);
-    let constants: Vec<Resolution> = data::constant_columns(table, train)
-        .into_iter()
-        .filter(|column| *column < dim)
-        .map(|column| {
-            let value = table.row(train[0] as usize)[column];
-            let step = 1e-3 * value.abs().max(1.0);
-            let name = &table.names[column];
-            notes.push(format!(
-                "column {name} is always {value}; it may differ by ± {} before it counts",
-                step / 2.0
-            ));
-            Resolution { column, distinct: 1, step }
-        })
-        .collect();
-    data::apply(table, &constants, rng);
-}
-
-/// Trains on `dataset`, which was read from `path`. `progress` gets the number of steps of the whole
-/// run first, then every step and every epoch.
+/// Trains on the rows of `path`. `progress` gets the number of steps of the whole run first, then every
+/// step and every epoch.
 ///
 /// # Errors
 ///
-/// [`Error`] names the file, the place and what is wrong with it.
+/// What the configuration asks for and is impossible.
 pub fn run(
-    dataset: &Dataset,
+    rows: Prepared,
     path: &Path,
     mut config: Config,
     backend: &impl Backend,
     mut progress: impl FnMut(usize, Option<Epoch>),
 ) -> Result<Outcome, Error> {
-    if let Some(problem) = config.problem() {
-        return Err(Error::Config(problem));
-    }
-    let mut notes = Vec::new();
-    if let Some((row, column)) = dataset.table.first_not_finite() {
-        return Err(data::Error::not_finite(path, &dataset.table, row, column).into());
-    }
-    let mut features = None;
-    let mut dataset = dataset.clone();
-    if config.data.window > 0 {
-        let Config { data, .. } = &config;
-        let reason = if !data.context.is_empty() {
-            "windows of a stream have no columns of context yet"
-        } else if !(data.bounded.is_empty() && data.angles.is_empty()) {
-            "the features of a window have no limits that a user could set"
-        } else {
-            ""
-        };
-        if !reason.is_empty() {
-            return Err(Error::Config(reason.into()));
-        }
-    }
-    data::context_last(path, &mut dataset.table, &config.data.context)?;
-    let dataset = &dataset;
-    let mut input_names = dataset.table.names.clone();
-    let (raw, mut table, labels) = if config.data.window > 0 {
-        let windows = data::windows(dataset, config.data.window, path)?;
-        if windows.dropped > 0 {
-            notes.push(format!(
-                "the last {} rows do not fill a window and were left out",
-                windows.dropped
-            ));
-        }
-        let payload = front_end(&windows, config.data.bands)?;
-        let front_end = FrontEnd::new_checked(&payload).expect("the section was just written");
-        input_names.clone_from(&windows.channels);
-        let table = extract(&front_end, &windows.channels, &windows.dataset.table);
-        features = Some(payload);
-        (windows.dataset.table, table, windows.dataset.labels)
-    } else {
-        (dataset.table.clone(), dataset.table.clone(), dataset.labels.clone())
-    };
-    let context = config.data.context.len();
-    let dim = table.width - context;
-    if dim > fluxlet::model::MAX_DIM {
-        return Err(Error::TooWide { path: path.into(), found: dim });
-    }
-
-    let is_anomaly = |row: u32| labels.as_ref().is_some_and(|labels| labels[row as usize]);
-    let (anomalies, normal): (Vec<u32>, Vec<u32>) =
-        (0..table.rows() as u32).partition(|r| is_anomaly(*r));
-    if normal.len() < MIN_ROWS {
-        return Err(Error::TooFewRows { path: path.into(), found: normal.len() });
-    }
-    let (train_rows, held_out_rows) =
-        data::split(normal.len(), config.data.held_out, config.train.seed);
-    let choose =
-        |rows: Vec<u32>| -> Vec<u32> { rows.into_iter().map(|r| normal[r as usize]).collect() };
-    let (train_rows, held_out_rows) = (choose(train_rows), choose(held_out_rows));
-
-    let (bounded, angles) = (&config.data.bounded, &config.data.angles);
-    let domains = data::domains(path, &table, &normal, bounded, angles, &mut notes)?;
-    if let Some(given) = domains.iter().find(|domain| domain.column >= dim) {
-        let name = &table.names[given.column];
-        return Err(Error::Config(format!("the column {name} is context, it has no domain")));
-    }
-    let mut rng = ChaCha8Rng::seed_from_u64(config.train.seed ^ 0x006e_6f69_7365);
-    dequantise(&mut table, dim, &train_rows, &mut rng, &mut notes);
-    let width = table.width;
-    data::keep_inside(&domains, &mut table.values, width);
-    let context_scale = standardise_context(&mut table, dim, &train_rows);
+    let context = rows.context;
+    let dim = rows.width() - context;
+    let train_len = rows.train_len();
+    let mut notes = rows.notes.clone();
     let mut flow = config.flow.clone();
-    let components = (train_rows.len() / ROWS_PER_COMPONENT).max(1);
+    let components = (train_len / ROWS_PER_COMPONENT).max(1);
     if components < flow.components {
         notes.push(format!(
-            "{} training rows carry {components} components instead of {}",
-            train_rows.len(),
+            "{train_len} training rows carry {components} components instead of {}",
             flow.components
         ));
         flow.components = components;
     }
-    let steps_per_epoch = train_rows.len().div_ceil(config.train.batch);
+    let steps_per_epoch = train_len.div_ceil(config.train.batch);
     let steps = if let (None, Some(steps)) = (config.train.epochs, config.train.steps) {
         steps
     } else {
@@ -294,30 +125,27 @@ pub fn run(
         let epochs = *config.train.epochs.get_or_insert(usual);
         (epochs * steps_per_epoch).min(config.train.steps.unwrap_or(usize::MAX))
     };
-    let (rows, held_out) = (pick(&table, &train_rows), pick(&table, &held_out_rows));
-    let rows = Rows { train: &rows, held_out: &held_out, domains: &domains };
-    let stack = flow.stack(dim, context, !domains.is_empty()).map_err(Error::Config)?;
+    let stack = flow.stack(dim, context, !rows.domains.is_empty()).map_err(Error::Config)?;
     let network = stack.layers.iter().any(|(layer, _)| layer.is_conditioned());
     let usual = if network { NETWORK_LEARNING_RATE } else { LEARNING_RATE };
     config.train.learning_rate.get_or_insert(usual);
-    let trained = train(stack, flow.start, rows, steps, &config.train, backend, |epoch| {
+    let trained = train(stack, flow.start, rows.rows(), steps, &config.train, backend, |epoch| {
         progress(steps, epoch);
     });
 
-    let names = input_names.join("\n");
+    let names = rows.names.join("\n");
     let file = path.file_name().unwrap_or_default().to_string_lossy();
     let provenance = format!(
-        "fluxlet {}; {file}, {} rows, seed {}",
+        "fluxlet {}; {file}, {train_len} rows, seed {}",
         env!("CARGO_PKG_VERSION"),
-        train_rows.len(),
         config.train.seed
     );
     let mut sections: Vec<([u8; 4], &[u8])> = Vec::new();
-    if let Some(payload) = &features {
+    if let Some(payload) = &rows.features {
         sections.push((tag::FEATURES, payload));
     }
     if context > 0 {
-        sections.push((tag::CONTEXT, &context_scale));
+        sections.push((tag::CONTEXT, &rows.context_scale));
     }
     sections.push((tag::NAMES, names.as_bytes()));
     sections.push((tag::PROVENANCE, provenance.as_bytes()));
@@ -326,27 +154,26 @@ pub fn run(
     // Scores come from the packed model and the readings as a device gets them, without noise.
     let model = Model::new_checked(&uncalibrated)
         .map_err(|e| Error::Config(format!("the trained flow cannot be packed: {e}")))?;
-    let scores = |rows: &[u32]| -> Vec<f32> {
-        score(&model, &pick(&raw, rows)).iter().map(fluxlet::Reading::score).collect()
-    };
-    let (mut normal_scores, anomaly_scores) = (scores(&held_out_rows), scores(&anomalies));
+    let mut normal_scores = scores(&model, rows.held_out());
+    let anomaly_scores = scores(&model, &rows.anomalies);
     let both: Vec<f32> = normal_scores.iter().chain(&anomaly_scores).copied().collect();
     let truth: Vec<bool> = (0..both.len()).map(|i| i >= normal_scores.len()).collect();
+    let calibrated = normal_scores.len();
     let mut table = vec![0; Calibration::payload_len(normal_scores.len())];
     let len = Calibration::write(&mut normal_scores, config.data.false_alarm_rate, &mut table);
     sections.push((tag::CALIBRATION, &table[..len]));
-    let attainable = 1.0 / (held_out_rows.len() as f32 + 1.0);
+    let attainable = 1.0 / (calibrated as f32 + 1.0);
     if attainable > config.data.false_alarm_rate {
         notes.push(format!(
-            "{} held-out rows reach a false-alarm rate of {:.2} % at best; more data would reach the {:.2} % asked for",
-            held_out_rows.len(), 100.0 * attainable, 100.0 * config.data.false_alarm_rate
+            "{calibrated} held-out rows reach a false-alarm rate of {:.2} % at best; more data would reach the {:.2} % asked for",
+            100.0 * attainable, 100.0 * config.data.false_alarm_rate
         ));
     }
     let model = trained.stack.pack(&trained.weights, &sections);
     let report = Report {
-        train_rows: train_rows.len(),
-        held_out_rows: held_out_rows.len(),
-        anomalies: anomalies.len(),
+        train_rows: train_len,
+        held_out_rows: rows.held_out().len(),
+        anomalies: rows.anomalies.len(),
         epochs: trained.history.len(),
         best_epoch: trained.best_epoch,
         validation_nll: trained.validation_nll,
@@ -358,4 +185,18 @@ pub fn run(
         notes,
     };
     Ok(Outcome { model, trained, config, report })
+}
+
+/// What the packed model says of a store's rows: of all, or of [`MOST_SCORES`] evenly among them.
+fn scores(model: &Model, rows: &Store) -> Vec<f32> {
+    let stride = rows.len().div_ceil(MOST_SCORES).max(1);
+    let mut scores = Vec::with_capacity(rows.len() / stride + 1);
+    let mut inputs = Vec::new();
+    let mut chosen = rows.rows().step_by(stride).peekable();
+    while chosen.peek().is_some() {
+        inputs.clear();
+        chosen.by_ref().take(SCORED_AT_ONCE).for_each(|row| inputs.extend_from_slice(row));
+        scores.extend(score(model, &inputs).iter().map(fluxlet::Reading::score));
+    }
+    scores
 }

@@ -74,6 +74,14 @@ pub(crate) fn npy_labels(labels: &[u8]) -> Vec<u8> {
     write_npy(&[labels.len() as u64], labels)
 }
 
+/// What stands before the data of an array in C order, 128 bytes.
+pub(crate) fn npy_head(descr: &str, shape: &str) -> Vec<u8> {
+    let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
+    let mut head = b"\x93NUMPY\x01\x00\x76\x00".to_vec();
+    head.extend(format!("{text:<117}\n").bytes());
+    head
+}
+
 fn write_npy<T: npyz::AutoSerialize + Copy>(shape: &[u64], values: &[T]) -> Vec<u8> {
     let mut bytes = Vec::new();
     let options = npyz::WriteOptions::new().default_dtype().shape(shape);
