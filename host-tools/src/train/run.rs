@@ -9,7 +9,8 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use super::config::{LEARNING_RATE, NETWORK_LEARNING_RATE};
-use super::{Config, Epoch, Rows, Trained, train};
+use super::fit::{self, Observer, Plan, Rows, Trained, fit};
+use super::{Config, State, notes};
 use crate::backend::Backend;
 use crate::data::{self, Dataset, Resolution, Table};
 use crate::metrics;
@@ -22,7 +23,7 @@ const ROWS_PER_COMPONENT: usize = 20;
 /// Steps of a run whose configuration says nothing of them.
 const STEPS: usize = 3000;
 
-/// Why a run cannot begin.
+/// Why a run cannot begin, or ended before its time.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The data cannot be used.
@@ -39,6 +40,9 @@ pub enum Error {
     /// The configuration asks for something impossible.
     #[error("train: {0}")]
     Config(String),
+    /// It was stopped, or its state could not be saved.
+    #[error(transparent)]
+    Fit(#[from] fit::Error),
     /// The stack is wider than a model can be.
     #[error("train on {path}: {found} inputs, at most {most} are possible", most = fluxlet::model::MAX_DIM)]
     TooWide {
@@ -64,8 +68,10 @@ pub struct Report {
     pub best_epoch: usize,
     /// Mean NLL of the held-out rows, in nats.
     pub validation_nll: f64,
-    /// Batches whose likelihood was not finite.
+    /// Batches that moved nothing, because they were not finite.
     pub skipped_batches: usize,
+    /// The first rows of the data (or windows), from 1, that were to blame for it.
+    pub skipped_rows: Vec<usize>,
     /// Free parameters.
     pub parameters: usize,
     /// Bytes of the packed model.
@@ -192,8 +198,8 @@ fn dequantise(
     data::apply(table, &constants, rng);
 }
 
-/// Trains on `dataset`, which was read from `path`. `progress` gets the number of steps of the whole
-/// run first, then every step and every epoch.
+/// Trains on `dataset`, which was read from `path`, from the start or from the state of a run to
+/// resume.
 ///
 /// # Errors
 ///
@@ -203,7 +209,8 @@ pub fn run(
     path: &Path,
     mut config: Config,
     backend: &impl Backend,
-    mut progress: impl FnMut(usize, Option<Epoch>),
+    resumed: Option<State>,
+    observer: &mut impl Observer,
 ) -> Result<Outcome, Error> {
     if let Some(problem) = config.problem() {
         return Err(Error::Config(problem));
@@ -300,9 +307,12 @@ pub fn run(
     let network = stack.layers.iter().any(|(layer, _)| layer.is_conditioned());
     let usual = if network { NETWORK_LEARNING_RATE } else { LEARNING_RATE };
     config.train.learning_rate.get_or_insert(usual);
-    let trained = train(stack, flow.start, rows, steps, &config.train, backend, |epoch| {
-        progress(steps, epoch);
-    });
+    let plan = Plan { stack, start: flow.start, steps, config: &config.train };
+    let trained = fit(plan, rows, backend, resumed, observer)?;
+    let number = |row: &u32| train_rows[*row as usize] as usize + 1;
+    let mut skipped_rows: Vec<usize> = trained.skipped.rows.iter().map(number).collect();
+    skipped_rows.sort_unstable();
+    notes.extend(notes::troubles(&trained, &skipped_rows, config.data.window > 0));
 
     let names = input_names.join("\n");
     let file = path.file_name().unwrap_or_default().to_string_lossy();
@@ -350,7 +360,8 @@ pub fn run(
         epochs: trained.history.len(),
         best_epoch: trained.best_epoch,
         validation_nll: trained.validation_nll,
-        skipped_batches: trained.skipped_batches,
+        skipped_batches: trained.skipped.batches,
+        skipped_rows,
         parameters: trained.stack.theta_len(),
         model_bytes: model.len(),
         auroc: metrics::auroc(&both, &truth),

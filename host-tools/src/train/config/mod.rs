@@ -9,7 +9,7 @@ pub use data::DataConfig;
 pub use flow::{FlowConfig, Kind, Outside, Rotation, Spline, Start};
 pub use layer::{Act, LayerConfig};
 pub(super) use train::NETWORK_LEARNING_RATE;
-pub use train::{LEARNING_RATE, TrainConfig};
+pub use train::{LEARNING_RATE, Optimiser, Schedule, TrainConfig};
 
 use serde::{Deserialize, Serialize};
 
