@@ -1,5 +1,6 @@
 //! Files that are either whole or not there.
 
+use std::ffi::OsString;
 use std::fmt::{Display, Write as _};
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
@@ -53,7 +54,8 @@ fn replace(
 
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".fluxlet-");
+    let prefix = temporary_prefix(path);
+    builder.prefix(&prefix);
     #[cfg(unix)]
     {
         // Temporary files are private by default; the umask takes its share off this.
@@ -73,6 +75,33 @@ fn replace(
     }
     temporary.as_file().sync_all()?;
     temporary.persist(path)?;
+    Ok(())
+}
+
+/// How the temporary files of `path` begin.
+fn temporary_prefix(path: &Path) -> OsString {
+    let mut prefix = OsString::from(".fluxlet-");
+    prefix.push(path.file_name().unwrap_or_default());
+    prefix.push("-");
+    prefix
+}
+
+/// Removes the temporary files that [`write_atomically`] of this path left when it was killed.
+///
+/// # Errors
+///
+/// [`Error::File`] with what the operating system said.
+pub fn remove_leftovers(path: &Path) -> Result<(), Error> {
+    let prefix = temporary_prefix(path);
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let Ok(entries) = fs::read_dir(folder.unwrap_or(Path::new("."))) else { return Ok(()) };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        if name.as_encoded_bytes().starts_with(prefix.as_encoded_bytes()) {
+            let path = entry.path();
+            fs::remove_file(&path).map_err(|source| Error::File { path, source })?;
+        }
+    }
     Ok(())
 }
 
@@ -191,6 +220,19 @@ mod tests {
         assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "out of ink");
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(entries(folder.path()), 1);
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model");
+        for name in ["model", ".fluxlet-model-x1y2z3", ".fluxlet-modelling-x1y2z3"] {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        remove_leftovers(&path).unwrap();
+        assert_eq!(entries(folder.path()), 2);
+        assert!(path.exists());
+        remove_leftovers(&folder.path().join("no/model")).unwrap();
     }
 
     #[test]

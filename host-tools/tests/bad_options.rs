@@ -54,6 +54,17 @@ fn a_number_out_of_range_names_the_range() {
         ("--epochs 0", "epochs = 0, at least 1 is needed"),
         ("--false-alarm-rate 0", "false_alarm_rate = 0, it must lie between 0 and 1"),
         ("--false-alarm-rate NaN", "false_alarm_rate = NaN, it must lie between 0 and 1"),
+        ("--warm-up 1", "warm_up = 1, it must be at least 0 and below 1"),
+        ("--average 1", "average = 1, it must be at least 0 and below 1"),
+        ("--weight-decay 0.1", "weight_decay is of AdamW: it needs optimiser = \"adamw\""),
+        (
+            "--optimiser adamw --weight-decay 1.5",
+            "weight_decay = 1.5, it must be at least 0 and below 1",
+        ),
+        (
+            "--schedule plateau --patience 10",
+            "plateau_patience = 10, it must be below patience = 10, at which the run stops",
+        ),
         ("--window 4", "a window of 4 readings has no 6 octave bands"),
     ] {
         let said = folder.fails(&format!("train x.csv -o new {options}"));
@@ -66,7 +77,8 @@ fn a_number_out_of_range_names_the_range() {
         ("[train]\nlearning_rate = inf\n", "learning_rate = inf, it must lie between 0 and 1"),
         ("[train]\nclip = nan\n", "clip = NaN, it must be above 0"),
         ("[train]\npatience = 0\n", "patience = 0, at least 1 is needed"),
-        ("[train]\nwarm_up = 1.0\n", "warm_up = 1, it must be at least 0 and below 1"),
+        ("[train]\nplateau_factor = 1.0\n", "plateau_factor = 1, it must lie between 0 and 1"),
+        ("[train]\nplateau_patience = 0\n", "plateau_patience = 0, at least 1 is needed"),
     ] {
         folder.write("c.toml", text);
         let said = folder.fails("train x.csv -o new --config c.toml");
@@ -113,6 +125,9 @@ fn what_clap_refuses_ends_in_code_2_without_a_panic() {
         "train x.csv -o new --bins many",
         "train x.csv -o new --rotation fourier",
         "train x.csv -o new --threads -1",
+        "train x.csv -o new --checkpoint-every -1",
+        "train x.csv -o new --schedule linear",
+        "train",
         "sample run/model.flx",
         "sample run/model.flx -n -3",
         "eval run/model.flx x.csv --label a --labels y.npy",

@@ -40,11 +40,16 @@ fn the_run_folder_holds_exactly_the_four_files() {
 #[test]
 fn the_thread_count_never_shows_in_the_result() {
     let folder = folder();
-    for threads in [1, 2, 7] {
-        folder.ok(&format!("train x.csv -o {threads} --epochs 5 --threads {threads}"));
+    // The networks have more parameters than a thread takes at once.
+    let network = "--flow coupling --hidden 64,64 --batch 200 --optimiser adamw --average 0.9";
+    for options in ["", network] {
+        for threads in [1, 2, 7] {
+            folder
+                .ok(&format!("train x.csv -o {threads} --epochs 5 --threads {threads} {options}"));
+        }
+        assert_same_run(&folder, "1", "2", &RESULTS);
+        assert_same_run(&folder, "1", "7", &RESULTS);
     }
-    assert_same_run(&folder, "1", "2", &RESULTS);
-    assert_same_run(&folder, "1", "7", &RESULTS);
 }
 
 #[test]

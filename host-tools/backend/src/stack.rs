@@ -6,6 +6,7 @@ use core::ops::Range;
 use fluxlet::Base;
 use fluxlet::bijection::{Layer, Shape};
 use fluxlet::model::Parts;
+use rayon::prelude::*;
 
 /// Layers from data to latent, and the density of the latent.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,26 +73,29 @@ impl Stack {
         self.base_spans().1.end
     }
 
-    /// θ → w; constants in `w` stay.
-    pub fn constrain(&self, theta: &[f64], w: &mut [f64]) {
-        for span in self.spans() {
-            span.layer.constrain(span.shape, &theta[span.theta], &mut w[span.weights]);
-        }
-        let (t, weights) = self.base_spans();
-        self.base.constrain(self.dim, &theta[t], &mut w[weights]);
+    /// θ → w; constants in `w` stay. Layers are shared among the threads.
+    pub fn constrain(&self, theta: &[f64], mut w: &mut [f64]) {
+        let own = |span: Span| (w.split_off_mut(..span.weights.len()).unwrap_or_default(), span);
+        let layers: Vec<(&mut [f64], Span)> = self.spans().map(own).collect();
+        let (t, _) = self.base_spans();
+        self.base.constrain(self.dim, &theta[t], w);
+        layers.into_par_iter().for_each(|(w, span)| {
+            span.layer.constrain(span.shape, &theta[span.theta], w);
+        });
     }
 
-    /// dw → dθ.
-    pub fn constrain_backward(&self, theta: &[f64], w: &[f64], dw: &[f64], dtheta: &mut [f64]) {
+    /// dw → dθ. Layers are shared among the threads.
+    pub fn constrain_backward(&self, theta: &[f64], w: &[f64], dw: &[f64], mut dtheta: &mut [f64]) {
         dtheta.fill(0.0);
-        for Span { layer, shape, theta: t, weights } in self.spans() {
-            let (theta, dtheta) = (&theta[t.clone()], &mut dtheta[t]);
-            layer.constrain_backward(shape, theta, &w[weights.clone()], &dw[weights], dtheta);
-        }
+        let own = |span: Span| (dtheta.split_off_mut(..span.theta.len()).unwrap_or_default(), span);
+        let layers: Vec<(&mut [f64], Span)> = self.spans().map(own).collect();
         let (t, weights) = self.base_spans();
-        let (theta, dtheta) = (&theta[t.clone()], &mut dtheta[t]);
-        let (w, dw) = (&w[weights.clone()], &dw[weights]);
-        self.base.constrain_backward(self.dim, theta, w, dw, dtheta);
+        let (w_base, dw_base) = (&w[weights.clone()], &dw[weights]);
+        self.base.constrain_backward(self.dim, &theta[t], w_base, dw_base, dtheta);
+        layers.into_par_iter().for_each(|(dtheta, Span { layer, shape, theta: t, weights })| {
+            let (w, dw) = (&w[weights.clone()], &dw[weights]);
+            layer.constrain_backward(shape, &theta[t], w, dw, dtheta);
+        });
     }
 
     /// The packed model of these weights.

@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use super::train::{Job, STOPPED};
 use super::{ColumnArgs, eval, verify};
 use crate::device::Board;
 use crate::inspect::Inspection;
@@ -38,7 +39,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     config.data.window = WINDOW;
     config.data.label.clone_from(&columns.label);
     config.data.exclude.clone_from(&columns.exclude);
-    let outcome = super::train::train_to(&train_file, &args.out, config, args.threads, false)?;
+    let job = Job {
+        data: &train_file,
+        out: &args.out,
+        config,
+        threads: args.threads,
+        stream: false,
+        checkpoint_every: Duration::from_secs(60),
+    };
+    let Some(outcome) = job.train(None)? else { return Ok(ExitCode::from(STOPPED)) };
     report::training(&outcome.report);
 
     say("2", "Pack", "it for a microcontroller: every weight in one file");

@@ -1,6 +1,7 @@
 //! The `fluxlet` command: one subcommand, one file. No subcommand holds mathematics.
 //!
-//! Exit codes: 0 done; 1 `verify` or `demo` found a difference; 2 the input or the command line is wrong.
+//! Exit codes: 0 done; 1 `verify` or `demo` found a difference; 2 the input or the command line is wrong;
+//! 130 training was stopped, by Ctrl-C or a termination signal, and can be resumed.
 
 mod cost;
 mod demo;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::head::Head;
 use super::page::signed;
 use crate::stack::{Span, Stack};
-use crate::train::{Adam, LEARNING_RATE, TrainConfig};
+use crate::train::{Adam, LEARNING_RATE, Moments, TrainConfig};
 
 /// Where the text stands.
 pub const TEXT: &str = "src/flow.rs";
@@ -345,7 +345,8 @@ impl Default for Worked {
 fn step(stack: &Stack, dtheta: &[f64], followed: usize) -> Step {
     let (learning_rate, clip) = (LEARNING_RATE, TrainConfig::default().clip);
     let mut theta = THETA;
-    Adam::new(vec![1.0; theta.len()]).step(&mut theta, dtheta, learning_rate, clip);
+    let (adam, mut moments) = (Adam::new(vec![1.0; theta.len()], clip), Moments::new(theta.len()));
+    adam.step(&mut moments, &mut theta, dtheta, 1.0, learning_rate);
     let length = dtheta.iter().map(|d| d * d).sum::<f64>().sqrt();
     Step { length, clip, learning_rate, theta: theta[followed], cost: cost(stack, &theta) }
 }

@@ -60,6 +60,11 @@ impl Prepared {
         self.train_numbers.values()[train_row]
     }
 
+    /// All rows: to train on, held out, anomalies.
+    pub(super) fn stores(&self) -> [&Store; 3] {
+        [&self.train, &self.held_out, &self.anomalies]
+    }
+
     /// Held-out rows as a device gets them, without noise.
     pub(super) fn held_out(&self) -> &Store {
         self.raw_held_out.as_ref().unwrap_or(&self.held_out)

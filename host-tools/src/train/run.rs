@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use super::config::{LEARNING_RATE, NETWORK_LEARNING_RATE};
+use super::fit::{self, Observer, Plan, Trained, fit};
 use super::gather::MIN_ROWS;
 use super::prepare::Prepared;
-use super::{Config, Epoch, Trained, train};
+use super::{Config, State, notes};
 use crate::backend::Backend;
 use crate::data::{self, Store};
 use crate::metrics;
@@ -23,7 +24,7 @@ const MOST_SCORES: usize = 1 << 20;
 /// Rows scored at once.
 const SCORED_AT_ONCE: usize = 1 << 12;
 
-/// Why a run cannot begin.
+/// Why a run cannot begin, or ended before its time.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The data cannot be used.
@@ -48,6 +49,9 @@ pub enum Error {
     /// The configuration asks for something impossible.
     #[error("train: {0}")]
     Config(String),
+    /// It was stopped, or its state could not be saved.
+    #[error(transparent)]
+    Fit(#[from] fit::Error),
 }
 
 /// What a run tells its user.
@@ -65,8 +69,10 @@ pub struct Report {
     pub best_epoch: usize,
     /// Mean NLL of the held-out rows, in nats.
     pub validation_nll: f64,
-    /// Batches whose likelihood was not finite.
+    /// Batches that moved nothing, because they were not finite.
     pub skipped_batches: usize,
+    /// The first rows of the data (or windows), from 1, that were to blame for it.
+    pub skipped_rows: Vec<usize>,
     /// Free parameters.
     pub parameters: usize,
     /// Bytes of the packed model.
@@ -91,18 +97,18 @@ pub struct Outcome {
     pub report: Report,
 }
 
-/// Trains on the rows of `path`. `progress` gets the number of steps of the whole run first, then every
-/// step and every epoch.
+/// Trains on the rows of `path`, from the start or from the state of a run to resume.
 ///
 /// # Errors
 ///
-/// What the configuration asks for and is impossible.
+/// [`Error`] names the place and what is wrong with it.
 pub fn run(
     rows: Prepared,
     path: &Path,
     mut config: Config,
     backend: &impl Backend,
-    mut progress: impl FnMut(usize, Option<Epoch>),
+    resumed: Option<State>,
+    observer: &mut impl Observer,
 ) -> Result<Outcome, Error> {
     let context = rows.context;
     let dim = rows.width() - context;
@@ -129,9 +135,12 @@ pub fn run(
     let network = stack.layers.iter().any(|(layer, _)| layer.is_conditioned());
     let usual = if network { NETWORK_LEARNING_RATE } else { LEARNING_RATE };
     config.train.learning_rate.get_or_insert(usual);
-    let trained = train(stack, flow.start, rows.rows(), steps, &config.train, backend, |epoch| {
-        progress(steps, epoch);
-    });
+    let plan = Plan { stack, start: flow.start, steps, config: &config.train };
+    let trained = fit(plan, rows.rows(), backend, resumed, observer)?;
+    let number = |row: &u32| rows.number(*row as usize) as usize + 1;
+    let mut skipped_rows: Vec<usize> = trained.skipped.rows.iter().map(number).collect();
+    skipped_rows.sort_unstable();
+    notes.extend(notes::troubles(&trained, &skipped_rows, config.data.window > 0));
 
     let names = rows.names.join("\n");
     let file = path.file_name().unwrap_or_default().to_string_lossy();
@@ -177,7 +186,8 @@ pub fn run(
         epochs: trained.history.len(),
         best_epoch: trained.best_epoch,
         validation_nll: trained.validation_nll,
-        skipped_batches: trained.skipped_batches,
+        skipped_batches: trained.skipped.batches,
+        skipped_rows,
         parameters: trained.stack.theta_len(),
         model_bytes: model.len(),
         auroc: metrics::auroc(&both, &truth),

@@ -1,33 +1,18 @@
-//! `fluxlet train`.
+//! The options of `fluxlet train` that say what is trained: a configuration file, and what overrides
+//! it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
-use std::time::Duration;
+use std::path::PathBuf;
 
-use anyhow::{Context, anyhow, bail, ensure};
-use indicatif::{ProgressBar, ProgressStyle};
+use anyhow::{Context, anyhow};
 
-use super::ColumnArgs;
-use crate::backend::Cpu;
-use crate::data::{Limits, Spool};
-use crate::output;
-use crate::report;
-use crate::train::{self, Act, Config, Kind, Outcome, Outside, Rotation, Spline, Start};
+use crate::commands::ColumnArgs;
+use crate::data::Limits;
+use crate::train::{Act, Config, Kind, Optimiser, Outside, Rotation, Schedule, Spline, Start};
 
-/// Train a flow on normal data and pack it for a device.
-///
-/// DATA is a CSV, NPY (2-D) or Parquet file of normal readings, one row each. The run folder gets
-/// model.flx (for the device), checkpoint.safetensors, config.toml (run it again with --config) and
-/// history.csv. A fifth of the rows is held out: training stops where their likelihood is best, and
-/// their scores calibrate the alarm.
+/// What is trained.
 #[derive(clap::Args, Debug)]
-pub(super) struct Args {
-    /// Data to learn from
-    data: PathBuf,
-    /// Folder for the results
-    #[arg(short, long, value_name = "RUN")]
-    out: PathBuf,
+pub(super) struct Options {
     /// Start from this configuration; the options below override it
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
@@ -90,9 +75,30 @@ pub(super) struct Args {
     /// Rows of a mini-batch
     #[arg(long, value_name = "N")]
     batch: Option<usize>,
+    /// How a gradient moves the parameters [default: adam]
+    #[arg(long, alias = "optimizer")]
+    optimiser: Option<Optimiser>,
+    /// Decay of the weights of networks, with --optimiser adamw [default: 0.01]
+    #[arg(long, value_name = "RATE")]
+    weight_decay: Option<f64>,
     /// Highest learning rate [default: 5e-3, or 2e-3 with a network]
     #[arg(long, value_name = "RATE")]
     learning_rate: Option<f64>,
+    /// Share of the steps in which the learning rate rises [default: 0.05]
+    #[arg(long, value_name = "SHARE")]
+    warm_up: Option<f64>,
+    /// What the learning rate does then [default: cosine]
+    #[arg(long)]
+    schedule: Option<Schedule>,
+    /// Longest gradient; a longer one is scaled down [default: 5]
+    #[arg(long, value_name = "LENGTH")]
+    clip: Option<f64>,
+    /// Keep a running average of the parameters, of which this share stays at each step [default: 0]
+    #[arg(long, value_name = "SHARE")]
+    average: Option<f64>,
+    /// Epochs without a better validation NLL before the run stops [default: 40]
+    #[arg(long, value_name = "N")]
+    patience: Option<usize>,
     /// Share of the normal rows that is held out
     #[arg(long, value_name = "SHARE")]
     held_out: Option<f64>,
@@ -105,21 +111,11 @@ pub(super) struct Args {
     /// Seed of everything random
     #[arg(long)]
     seed: Option<u64>,
-    /// Threads; the result is the same for any number [default: all]
-    #[arg(long, value_name = "N")]
-    threads: Option<usize>,
-    /// Keep the rows in a file in RUN's folder, not in memory; the result is the same. Rows of more
-    /// than 1 GiB are kept there in any case
-    #[arg(long)]
-    stream: bool,
-    /// Print the report as JSON
-    #[arg(long)]
-    json: bool,
 }
 
-impl Args {
+impl Options {
     /// The configuration file, overridden by the options that were given.
-    fn config(&self) -> anyhow::Result<Config> {
+    pub(super) fn config(&self) -> anyhow::Result<Config> {
         let mut config = match &self.config {
             None => Config::default(),
             Some(path) => {
@@ -150,6 +146,13 @@ impl Args {
         train.epochs = self.epochs.or(train.epochs);
         train.steps = self.steps.or(train.steps);
         train.learning_rate = self.learning_rate.or(train.learning_rate);
+        train.optimiser = self.optimiser.unwrap_or(train.optimiser);
+        train.weight_decay = self.weight_decay.or(train.weight_decay);
+        train.warm_up = self.warm_up.unwrap_or(train.warm_up);
+        train.schedule = self.schedule.unwrap_or(train.schedule);
+        train.clip = self.clip.unwrap_or(train.clip);
+        train.average = self.average.unwrap_or(train.average);
+        train.patience = self.patience.unwrap_or(train.patience);
         train.batch = self.batch.unwrap_or(train.batch);
         data.held_out = self.held_out.unwrap_or(data.held_out);
         data.window = self.window.unwrap_or(data.window);
@@ -181,95 +184,4 @@ fn parse(text: &str) -> Result<Config, String> {
         let said: Vec<&str> = error.message().lines().collect();
         format!("line {line}, column {column}: {}", said.join(", "))
     })
-}
-
-pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let config = args.config()?;
-    let outcome = train_to(&args.data, &args.out, config, args.threads, args.stream)?;
-    if args.json {
-        anstream::println!("{}", serde_json::to_string_pretty(&outcome.report)?);
-    } else {
-        report::training(&outcome.report);
-        anstream::println!("wrote {}", args.out.join(MODEL).display());
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Results of a run.
-const CHECKPOINT: &str = "checkpoint.safetensors";
-const CONFIG: &str = "config.toml";
-const HISTORY: &str = "history.csv";
-const MODEL: &str = "model.flx";
-
-/// The folder itself or, where it is still to be made, the one that it will be made in.
-fn existing(out: &Path) -> &Path {
-    let existing = out.ancestors().find(|folder| folder.exists());
-    existing.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Refuses a folder that the results could not be written to, before hours are spent on them.
-fn check_writable(out: &Path) -> anyhow::Result<()> {
-    tempfile::tempfile_in(existing(out))
-        .map_err(|error| anyhow!("write to the folder {}: {}", out.display(), error.kind()))?;
-    let taken = [CHECKPOINT, CONFIG, HISTORY, MODEL].map(|name| out.join(name));
-    match taken.iter().find(|path| path.is_dir()) {
-        Some(path) => bail!("write {}: it is a folder", path.display()),
-        None => Ok(()),
-    }
-}
-
-/// Trains on a file and writes the run's folder.
-pub(super) fn train_to(
-    path: &Path,
-    out: &Path,
-    config: Config,
-    threads: Option<usize>,
-    stream: bool,
-) -> anyhow::Result<Outcome> {
-    ensure!(threads != Some(0), "train: --threads must be at least 1");
-    check_writable(out)?;
-    let in_memory = if stream { 0 } else { Spool::IN_MEMORY };
-    let spool = Spool { folder: existing(out).into(), in_memory };
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).build()?;
-    let bar = progress_bar();
-    let outcome = pool.install(|| {
-        let rows = train::prepare(path, &config, &spool)?;
-        bar.set_message("reading the data's axes");
-        train::run(rows, path, config, &Cpu::default(), |steps, epoch| {
-            bar.set_length(steps as u64);
-            match epoch {
-                None => bar.inc(1),
-                Some(epoch) => bar.set_message(format!(
-                    "NLL train {:.3}, validation {:.3}",
-                    epoch.train_nll, epoch.validation_nll
-                )),
-            }
-        })
-    });
-    bar.finish_and_clear();
-    let outcome = outcome?;
-
-    // Only now, with every result at hand, is anything written.
-    let out = super::make_folder(out)?;
-    let save = |name: &str, bytes: &[u8]| {
-        use std::io::Write;
-        output::write_atomically(&out.join(name), |file| file.write_all(bytes))
-    };
-    save(CONFIG, toml::to_string(&outcome.config)?.as_bytes())?;
-    save(CHECKPOINT, &train::checkpoint(&outcome.trained, &outcome.config))?;
-    let header = ["epoch", "train_nll", "validation_nll", "learning_rate"];
-    let rows = outcome.trained.history.iter().map(|e| {
-        [e.epoch as f64, e.train_nll, e.validation_nll, e.learning_rate].map(|x| x.to_string())
-    });
-    output::save_csv(Some(&out.join(HISTORY)), &header, rows)?;
-    save(MODEL, &outcome.model)?;
-    Ok(outcome)
-}
-
-fn progress_bar() -> ProgressBar {
-    let template = "  {spinner} {bar:30} {percent:>3} %  {msg}  {eta} left";
-    let style = ProgressStyle::with_template(template).expect("the template is sound");
-    let bar = ProgressBar::new(1).with_style(style).with_message("reading the data");
-    bar.enable_steady_tick(Duration::from_millis(120));
-    bar
 }

@@ -1,0 +1,69 @@
+//! From a data file to a run's folder.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::ensure;
+
+use super::folder::RunFolder;
+use super::watch::Watch;
+use crate::backend::Cpu;
+use crate::data::Spool;
+use crate::train::{self, Config, FitError, Identity, Origin, Outcome, State};
+
+/// What is trained from, how, and where to.
+pub(in crate::commands) struct Job<'j> {
+    pub(in crate::commands) data: &'j Path,
+    pub(in crate::commands) out: &'j Path,
+    pub(in crate::commands) config: Config,
+    pub(in crate::commands) threads: Option<usize>,
+    /// Rows are kept in a file.
+    pub(in crate::commands) stream: bool,
+    pub(in crate::commands) checkpoint_every: Duration,
+}
+
+impl Job<'_> {
+    /// Trains, from the start or from a state, and writes the run's folder; `None` where the run
+    /// was stopped.
+    pub(in crate::commands) fn train(
+        &self,
+        resumed: Option<(&Origin, State)>,
+    ) -> anyhow::Result<Option<Outcome>> {
+        let Self { data: path, out, config, threads, stream, checkpoint_every } = self;
+        ensure!(*threads != Some(0), "train: --threads must be at least 1");
+        let folder = RunFolder::new(out);
+        folder.check_writable()?;
+        let in_memory = if *stream { 0 } else { Spool::IN_MEMORY };
+        let rows =
+            train::prepare(path, config, &Spool { folder: folder.existing().into(), in_memory })?;
+        let identity = Identity::of(&rows);
+        if let Some((origin, _)) = &resumed {
+            origin.check(path, &identity)?;
+        }
+        folder.remove_leftovers()?;
+        if resumed.is_none() {
+            folder.remove_state()?;
+        }
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).build()?;
+        let origin = Origin::new(path, identity, config)?;
+        let mut watch = Watch::new(origin, folder.state(), *checkpoint_every)?;
+        let state = resumed.map(|(_, state)| state);
+        let outcome = pool
+            .install(|| train::run(rows, path, config.clone(), &Cpu::default(), state, &mut watch));
+        watch.end();
+        match outcome {
+            Ok(outcome) => {
+                folder.write(&outcome)?;
+                Ok(Some(outcome))
+            }
+            Err(train::Error::Fit(FitError::Stopped { step, steps })) => {
+                let out = out.display();
+                anstream::eprintln!(
+                    "stopped after {step} of {steps} steps; to continue: fluxlet train --resume {out}"
+                );
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! One step: θ ─constrain→ w ─forward→ z, ladj ─→ NLL ─backward→ dw ─constrain_backward→ dθ ─Adam→ θ.
+//!
+//! θ, constrain and Adam are in f64 and cost little; forward and backward run in f32 on the very
+//! weights that are packed. Buffers live as long as the run.
+
+use rayon::prelude::*;
+
+use super::batch::Batch;
+use super::config::{Optimiser, TrainConfig};
+use super::init::Begin;
+use super::optimiser::{Adam, CHUNK};
+use super::state::State;
+use crate::backend::Backend;
+use crate::stack::Stack;
+
+/// The numbers that a step computes and does not keep.
+pub(super) struct Stepper<'s, B> {
+    stack: &'s Stack,
+    backend: &'s B,
+    adam: Adam,
+    average: f64,
+    w: Vec<f64>,
+    /// `w` as it is packed.
+    packed: Vec<f32>,
+    dw: Vec<f64>,
+    dtheta: Vec<f64>,
+}
+
+impl<'s, B: Backend> Stepper<'s, B> {
+    /// Steps of `stack`, with the constants and units of its start.
+    pub(super) fn new(
+        stack: &'s Stack,
+        begin: Begin,
+        config: &TrainConfig,
+        backend: &'s B,
+    ) -> Self {
+        let Begin { theta, w, units } = begin;
+        let mut adam = Adam::new(units, config.clip);
+        if config.optimiser == Optimiser::AdamW {
+            adam = adam.with_decay(decays(stack, config.decay()));
+        }
+        let mut new = Self {
+            stack,
+            backend,
+            adam,
+            average: config.average,
+            packed: vec![0.0; w.len()],
+            dw: vec![0.0; w.len()],
+            dtheta: vec![0.0; theta.len()],
+            w,
+        };
+        new.constrain(&theta);
+        new
+    }
+
+    /// θ → w → the weights of the next evaluation.
+    pub(super) fn constrain(&mut self, theta: &[f64]) {
+        self.stack.constrain(theta, &mut self.w);
+        let chunks = self.packed.par_chunks_mut(CHUNK).zip(self.w.par_chunks(CHUNK));
+        chunks.for_each(|(packed, w)| {
+            packed.iter_mut().zip(w).for_each(|(packed, w)| *packed = *w as f32);
+        });
+    }
+
+    /// Moves `state` by the gradient of a batch. A batch whose likelihood or gradient is not finite
+    /// moves nothing and is counted as skipped.
+    pub(super) fn step(&mut self, state: &mut State, batch: Batch, learning_rate: f64) {
+        let nll = self.gradient(batch.rows);
+        let State { theta, moments, .. } = &mut *state;
+        self.stack.constrain_backward(theta, &self.w, &self.dw, &mut self.dtheta);
+        let per_row = 1.0 / batch.chosen.len() as f64;
+        if nll.is_finite() && self.adam.step(moments, theta, &self.dtheta, per_row, learning_rate) {
+            self.constrain(theta);
+            state.follow(self.average);
+            state.pass.add(nll, batch.chosen.len(), learning_rate);
+            state.skipped.in_a_row = 0;
+        } else {
+            let width = self.stack.row_len();
+            state.skipped.count(batch.chosen, &mut |range| {
+                let rows = &batch.rows[range.start * width..range.end * width];
+                self.gradient(rows).is_finite() && self.dw.iter().all(|d| d.is_finite())
+            });
+        }
+        state.step += 1;
+    }
+
+    /// Σ −log p of `rows`; its gradient is then in `dw`.
+    fn gradient(&mut self, rows: &[f32]) -> f64 {
+        self.dw.par_chunks_mut(CHUNK).for_each(|dw| dw.fill(0.0));
+        self.backend.nll_and_grad(self.stack, &self.packed, rows, &mut self.dw)
+    }
+
+    /// Mean NLL of the `held_out` rows with the parameters that `state` would keep.
+    pub(super) fn validate(&mut self, state: &State, held_out: &[f32]) -> f64 {
+        if state.average.is_some() {
+            self.constrain(state.kept());
+        }
+        let nll = self.nll(held_out);
+        if state.average.is_some() {
+            self.constrain(&state.theta);
+        }
+        nll
+    }
+
+    /// Mean NLL of `rows` with the weights as they are.
+    pub(super) fn nll(&self, rows: &[f32]) -> f64 {
+        let count = rows.len() / self.stack.row_len();
+        self.backend.nll(self.stack, &self.packed, rows) / count as f64
+    }
+
+    /// The weights of `theta`, as they are packed.
+    pub(super) fn into_packed(mut self, theta: &[f64]) -> Vec<f32> {
+        self.constrain(theta);
+        self.packed
+    }
+}
+
+/// The decay of each parameter: `decay` for the weights of networks, and none for their biases and
+/// whatever else a layer has, where 0 is no better than any other number.
+fn decays(stack: &Stack, decay: f64) -> Vec<f64> {
+    let mut decays = vec![0.0; stack.theta_len()];
+    for span in stack.spans() {
+        let Some((network, _)) = span.layer.conditioner(span.shape) else { continue };
+        // A network's weights are free as they are, and stand at the end of a layer's parameters.
+        let first = span.theta.end - network.weight_len();
+        for group in network.groups() {
+            for row in 0..group.count {
+                for column in 1..=group.fan_in {
+                    decays[first + group.position(row, column)] = decay;
+                }
+            }
+        }
+    }
+    decays
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::FlowConfig;
+    use crate::train::Kind;
+
+    #[test]
+    fn weights_of_networks_decay_and_nothing_else_does() {
+        let flow = FlowConfig { kind: Kind::Coupling, layers: 2, ..FlowConfig::default() };
+        let stack = flow.stack(4, 0, false).unwrap();
+        let decays = decays(&stack, 0.01);
+        assert_eq!(decays.len(), stack.theta_len());
+        // 2 inputs, two hidden layers of 64, 2 × (3 · 8 − 1) outputs, in each of two couplings.
+        let weights = 2 * (2 * 64 + 64 * 64 + 64 * 2 * 23);
+        assert_eq!(decays.iter().filter(|decay| **decay == 0.01).count(), weights);
+        let rotation = FlowConfig::default().stack(4, 0, false).unwrap();
+        assert!(self::decays(&rotation, 0.01).iter().all(|decay| *decay == 0.0));
+    }
+}
