@@ -1,5 +1,6 @@
 //! Trains, packs, scores and verifies fluxlet models; the library behind the `fluxlet` command.
 pub mod backend;
+pub mod bench;
 pub mod commands;
 pub mod data;
 pub mod device;

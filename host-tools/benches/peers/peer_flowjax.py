@@ -9,6 +9,13 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 if options.threads == 1:
     os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 with lockstep.imports():
+    # First, so that it is the library that is named where nothing is installed.
+    from flowjax.bijections import RationalQuadraticSpline
+    from flowjax.distributions import Normal
+    from flowjax.flows import coupling_flow, masked_autoregressive_flow
+    from flowjax.train.losses import MaximumLikelihoodLoss
+    from flowjax.train.train_utils import step
+
     from importlib.metadata import version
 
     import equinox as eqx
@@ -18,11 +25,6 @@ with lockstep.imports():
     import numpy as np
     import optax
     import paramax
-    from flowjax.bijections import RationalQuadraticSpline
-    from flowjax.distributions import Normal
-    from flowjax.flows import coupling_flow, masked_autoregressive_flow
-    from flowjax.train.losses import MaximumLikelihoodLoss
-    from flowjax.train.train_utils import step
 from lockstep import AUTOREGRESSIVES, BINS, BOUND, COUPLINGS, DIM, WIDTH
 
 

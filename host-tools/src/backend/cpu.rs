@@ -4,7 +4,7 @@
 //! added in their order, so that the thread count never shows in the result. Between layers only
 //! the D numbers of a row are kept; the inside of a layer is computed again on the way back.
 
-use fearless_simd::{Level, Simd, dispatch, f32x16, prelude::*};
+use fearless_simd::{Level, Simd, f32x16, prelude::*};
 use fluxlet::bijection::{Bijection, Shape, Visitor};
 use fluxlet::weights::Shared;
 use rayon::prelude::*;
@@ -47,7 +47,8 @@ impl Backend for Cpu {
 
 /// Σ −log p of at most [`CHUNK`] rows; with `dw`, its gradient too.
 fn run_chunk(stack: &Stack, w: &[f32], rows: &[f32], dw: Option<&mut [f32]>) -> f64 {
-    dispatch!(Level::new(), simd => chunk(simd, stack, w, rows, dw))
+    let simd = Level::new().as_avx2().expect("a processor with AVX2");
+    simd.vectorize(#[inline(always)] || chunk(simd, stack, w, rows, dw))
 }
 
 #[inline(always)]
