@@ -2,6 +2,7 @@
 pub use fluxlet_backend as backend;
 pub use fluxlet_backend::stack;
 
+pub mod bench;
 pub mod commands;
 pub mod data;
 pub mod device;

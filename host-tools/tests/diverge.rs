@@ -3,16 +3,16 @@
 mod support;
 
 use fluxlet_tools::backend::{Backend, Cpu};
-use fluxlet_tools::data::{Dataset, Table};
-use fluxlet_tools::output;
+use fluxlet_tools::data::Spool;
 use fluxlet_tools::stack::Stack;
-use fluxlet_tools::train::{self, Config, Epoch, Next, Observer, Outcome, State};
+use fluxlet_tools::train::{self, Config, Outcome, Silent};
 use support::data::{self, Rows};
 use support::{Folder, column, parse_csv};
 
 /// A backend that can't evaluate rows whose second number is beyond 500: neither their likelihood, nor, of
 /// those whose third number is 1, their gradient.
-struct Allergic;
+#[derive(Default)]
+struct Allergic(Cpu);
 
 fn irritates(stack: &Stack, rows: &[f32]) -> impl Iterator<Item = [f32; 3]> {
     let rows = rows.chunks_exact(stack.row_len()).map(|row| [row[0], row[1], row[2]]);
@@ -21,7 +21,7 @@ fn irritates(stack: &Stack, rows: &[f32]) -> impl Iterator<Item = [f32; 3]> {
 
 impl Backend for Allergic {
     fn nll_and_grad(&self, stack: &Stack, w: &[f32], rows: &[f32], dw: &mut [f64]) -> f64 {
-        let nll = Cpu.nll_and_grad(stack, w, rows, dw);
+        let nll = self.0.nll_and_grad(stack, w, rows, dw);
         let mut bad = irritates(stack, rows).peekable();
         if bad.peek().is_none() {
             nll
@@ -33,21 +33,12 @@ impl Backend for Allergic {
         }
     }
 
-    fn nll(&self, stack: &Stack, w: &[f32], rows: &[f32]) -> f64 {
-        Cpu.nll(stack, w, rows)
+    fn log_prob(&self, stack: &Stack, w: &[f32], rows: &[f32], out: &mut [f32]) {
+        self.0.log_prob(stack, w, rows, out);
     }
-}
 
-/// Lets a run go on to its end.
-struct Patient;
-
-impl Observer for Patient {
-    fn step(&mut self, _: usize, _: usize) -> Next {
-        Next::Step
-    }
-    fn epoch(&mut self, _: Epoch) {}
-    fn save(&mut self, _: &State) -> Result<(), output::Error> {
-        Ok(())
+    fn inverse(&self, stack: &Stack, w: &[f32], rows: &[f32], out: &mut [f32]) {
+        self.0.inverse(stack, w, rows, out);
     }
 }
 
@@ -61,15 +52,17 @@ fn train_with_bad_rows(bad: &[usize], batch: usize) -> Outcome {
             None => [a, b, c],
         })
         .collect();
-    let names = ["a", "b", "c"].map(String::from).to_vec();
-    let table = Table { names, width: 3, values: rows.concat() };
+    let folder = Folder::new();
+    folder.write("x.csv", data::csv("a,b,c", &rows));
+    let path = folder.path("x.csv");
     let mut config = Config::default();
     config.data.held_out = 0.05;
     config.train.noise = 0.0;
     config.train.epochs = Some(6);
     config.train.batch = batch;
-    let dataset = Dataset { table, labels: None };
-    train::run(&dataset, "x.csv".as_ref(), config, &Allergic, None, &mut Patient).unwrap()
+    let spool = Spool { folder: path.parent().unwrap().into(), in_memory: Spool::IN_MEMORY };
+    let rows = train::prepare(&path, &config, &spool).unwrap();
+    train::run(rows, &path, config, &Allergic::default(), None, &mut Silent).unwrap()
 }
 
 #[test]

@@ -12,12 +12,12 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::StandardNormal;
 use serde::Serialize;
 
+use crate::bench::Flow;
 use crate::device::{Bench, Board};
 use crate::explain::measured::Measured;
 use crate::explain::shape;
 use crate::output;
 use crate::stack::Stack;
-use crate::train::FlowConfig;
 
 /// Measure flash, stack and instructions of a model on emulated microcontrollers.
 ///
@@ -159,9 +159,7 @@ fn instructions(bench: &Bench, layers: Vec<(Layer, Shape)>) -> anyhow::Result<[u
 
 /// A rotation stack of four layers and a standard normal base.
 fn reference_model() -> Vec<u8> {
-    let config =
-        FlowConfig { layers: 4, reflections: 4, bins: 12, components: 1, ..FlowConfig::default() };
-    random_model(&config.stack(16, 0, false).expect("a rotation stack has no limits here"), 0.5)
+    random_model(&Flow::Rotation.stack(), 0.5)
 }
 
 /// A stack with random weights, θ drawn from ±`spread`.

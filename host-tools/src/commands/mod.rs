@@ -3,6 +3,7 @@
 //! Exit codes: 0 done; 1 `verify` or `demo` found a difference; 2 the input or the command line is wrong;
 //! 130 training was stopped, by Ctrl-C or a termination signal, and can be resumed.
 
+mod bench;
 mod cost;
 mod demo;
 mod eval;
@@ -35,27 +36,19 @@ struct Cli {
     command: Command,
 }
 
+// No variant is documented: that would hide what its arguments say of themselves in `--help`.
 #[derive(Subcommand)]
 enum Command {
-    /// Train a flow on normal data and pack it for a device
     Train(Box<train::Args>),
-    /// Score every row: log density, score, p-value, alarm
     Score(score::Args),
-    /// Mean NLL of data, and how well the score finds labelled anomalies
     Eval(eval::Args),
-    /// Draw new rows from the density
     Sample(sample::Args),
-    /// Bring in a flow that was trained with Pyro, zuko or nflows
     Import(import::Args),
-    /// Show a model's layers, parameters, bytes and cost
     Inspect(inspect::Args),
-    /// Run a model on an emulated microcontroller and compare every bit with this computer
     Verify(verify::Args),
-    /// Measure flash, stack and instructions of a model on emulated microcontrollers
     Cost(cost::Args),
-    /// Explain a layer, or how training works
+    Bench(bench::Args),
     Explain(explain::Args),
-    /// Train, pack, score and verify on a real recording of a ceiling fan
     Demo(demo::Args),
 }
 
@@ -74,6 +67,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Cost(args) => cost::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Demo(args) => demo::run(&args),
     }

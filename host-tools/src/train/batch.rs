@@ -31,11 +31,11 @@ pub(super) struct Batches<'r> {
 
 /// What a step sees.
 #[derive(Clone, Copy)]
-pub(super) struct Batch<'b> {
+pub(crate) struct Batch<'b> {
     /// Numbers of its rows among the training rows.
-    pub(super) chosen: &'b [u32],
+    pub(crate) chosen: &'b [u32],
     /// The rows with their noise, \[B, D + C\].
-    pub(super) rows: &'b [f32],
+    pub(crate) rows: &'b [f32],
 }
 
 impl<'r> Batches<'r> {

@@ -120,6 +120,20 @@ pub trait Observer {
     fn save(&mut self, state: &State) -> Result<(), output::Error>;
 }
 
+/// Lets a run go on to its end, and keeps nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Observer for Silent {
+    fn step(&mut self, _: usize, _: usize) -> Next {
+        Next::Step
+    }
+    fn epoch(&mut self, _: Epoch) {}
+    fn save(&mut self, _: &State) -> Result<(), output::Error> {
+        Ok(())
+    }
+}
+
 /// Trains a stack from its start, or from the state of a run to resume.
 ///
 /// The result depends on the seed and the data, not on the number of threads, nor on where the run

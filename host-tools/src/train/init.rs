@@ -24,13 +24,13 @@ const FLATTENING: f64 = 0.5;
 const REACH: f64 = 4.0;
 
 /// Where training starts.
-pub(super) struct Begin {
+pub(crate) struct Begin {
     /// Free parameters.
-    pub(super) theta: Vec<f64>,
+    pub(crate) theta: Vec<f64>,
     /// Weights, constants included.
-    pub(super) w: Vec<f64>,
+    pub(crate) w: Vec<f64>,
     /// What counts as one step of each parameter: the spread of its column for a shift, 1 elsewhere.
-    pub(super) units: Vec<f64>,
+    pub(crate) units: Vec<f64>,
 }
 
 /// A start from the data; `rows` \[n, D + C\] are finite.

@@ -27,17 +27,20 @@ mod skip;
 mod state;
 mod step;
 
+pub(crate) use batch::Batch;
 pub use checkpoint::checkpoint;
 pub use config::{
     Act, Config, DataConfig, FlowConfig, Kind, LEARNING_RATE, LayerConfig, Optimiser, Outside,
     Rotation, Schedule, Spline, Start, TrainConfig,
 };
 pub use diverge::Restore;
-pub use fit::{Epoch, Error as FitError, Next, Observer, Plan, Rows, Trained, fit};
+pub use fit::{Epoch, Error as FitError, Next, Observer, Plan, Rows, Silent, Trained, fit};
 pub use identity::Identity;
+pub(crate) use init::Begin;
 pub(crate) use optimiser::{Adam, Moments};
 pub use prepare::{Prepared, prepare};
 pub use run::{Error, Outcome, Report, run};
 pub use saved::{Error as SavedError, Origin, load, save};
 pub use skip::Skipped;
 pub use state::State;
+pub(crate) use step::Stepper;

@@ -72,7 +72,7 @@ pub(super) struct Best {
 
 impl State {
     /// A run that begins at `theta`, with this validation NLL.
-    pub(super) fn new(theta: Vec<f64>, validation_nll: f64, averaged: bool) -> Self {
+    pub(crate) fn new(theta: Vec<f64>, validation_nll: f64, averaged: bool) -> Self {
         Self {
             step: 0,
             moments: Moments::new(theta.len()),

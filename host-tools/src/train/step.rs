@@ -14,7 +14,7 @@ use crate::backend::Backend;
 use crate::stack::Stack;
 
 /// The numbers that a step computes and does not keep.
-pub(super) struct Stepper<'s, B> {
+pub(crate) struct Stepper<'s, B> {
     stack: &'s Stack,
     backend: &'s B,
     adam: Adam,
@@ -28,7 +28,7 @@ pub(super) struct Stepper<'s, B> {
 
 impl<'s, B: Backend> Stepper<'s, B> {
     /// Steps of `stack`, with the constants and units of its start.
-    pub(super) fn new(
+    pub(crate) fn new(
         stack: &'s Stack,
         begin: Begin,
         config: &TrainConfig,
@@ -64,7 +64,7 @@ impl<'s, B: Backend> Stepper<'s, B> {
 
     /// Moves `state` by the gradient of a batch. A batch whose likelihood or gradient is not finite
     /// moves nothing and is counted as skipped.
-    pub(super) fn step(&mut self, state: &mut State, batch: Batch, learning_rate: f64) {
+    pub(crate) fn step(&mut self, state: &mut State, batch: Batch, learning_rate: f64) {
         let nll = self.gradient(batch.rows);
         let State { theta, moments, .. } = &mut *state;
         self.stack.constrain_backward(theta, &self.w, &self.dw, &mut self.dtheta);
