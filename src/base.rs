@@ -109,7 +109,14 @@ impl Base {
         match self {
             Self::Normal => {
                 let normalizer = like.constant(HALF_LN_TAU) * like.lift(z.len() as f32);
-                -(half * sum4(z, like, |z, _| z * z)) - normalizer
+                -(half
+                    * sum4(
+                        z,
+                        like,
+                        #[inline(always)]
+                        |z, _| z * z,
+                    ))
+                    - normalizer
             }
             Self::Mixture(components) => {
                 let logs = &mut scratch[..components];
@@ -137,8 +144,9 @@ impl Base {
             }
             return;
         };
-        let (shares, dz) = scratch.split_at_mut(components);
-        let dz = &mut dz[..dim];
+        let (shares, rest) = scratch.split_at_mut(components);
+        let (dz, pulls) = rest.split_at_mut(dim);
+        let pulls = &mut pulls[..dim];
         mixture_logs(w, z, shares);
         let zero = z[0].lift(0.0);
         let (largest, sum) = largest_and_sum(shares);
@@ -147,14 +155,24 @@ impl Base {
             let mut dw = dw.part(c * (2 * dim + 1), 2 * dim + 1);
             let rho = dlog_prob * (*share - largest).exp() / sum;
             let (_, mean, per_sigma) = component(w, c, dim, rho);
-            let away = |i: usize| z[i] - mean.at(i, rho);
-            let pull = |i: usize| rho * away(i) * per_sigma.at(i, rho);
             dw.add(0, rho);
-            dw.add_each(1, dim, |i| pull(i) * per_sigma.at(i, rho));
-            dw.add_each(1 + dim, dim, |i| -(pull(i) * away(i)));
-            for (i, dz) in dz.iter_mut().enumerate() {
-                *dz = *dz - pull(i) * per_sigma.at(i, rho);
+            // What draws the mean towards z, in units of 1/σ.
+            for (i, pull) in pulls.iter_mut().enumerate() {
+                *pull = rho * (z[i] - mean.at(i, rho)) * per_sigma.at(i, rho);
+                dz[i] = dz[i] - *pull * per_sigma.at(i, rho);
             }
+            dw.add_each(
+                1,
+                dim,
+                #[inline(always)]
+                |i| pulls[i] * per_sigma.at(i, rho),
+            );
+            dw.add_each(
+                1 + dim,
+                dim,
+                #[inline(always)]
+                |i| pulls[i] * (mean.at(i, rho) - z[i]),
+            );
         }
         z.copy_from_slice(dz);
     }
@@ -163,7 +181,7 @@ impl Base {
     pub fn backward_scratch_len(self, dim: usize) -> usize {
         match self {
             Self::Normal => 0,
-            Self::Mixture(components) => components + dim,
+            Self::Mixture(components) => components + 2 * dim,
         }
     }
 
@@ -263,10 +281,15 @@ fn mixture_logs<R: Real, W: Weights<R>>(w: W, z: &[R], logs: &mut [R]) {
     let like = z[0];
     for (c, log) in logs.iter_mut().enumerate() {
         let (k, mean, per_sigma) = component(w, c, z.len(), like);
-        let square = sum4(z, like, |z, i| {
-            let e = (z - mean.at(i, like)) * per_sigma.at(i, like);
-            e * e
-        });
+        let square = sum4(
+            z,
+            like,
+            #[inline(always)]
+            |z, i| {
+                let e = (z - mean.at(i, like)) * per_sigma.at(i, like);
+                e * e
+            },
+        );
         *log = k - like.lift(0.5) * square;
     }
 }

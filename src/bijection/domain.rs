@@ -343,8 +343,8 @@ impl Bijection for Domain {
         let (splines, constants) = w.split_at_mut(at_constants);
         let columns = splines.chunks_exact_mut(stride(shape)).zip(constants.chunks(CONSTANTS));
         for (theta, (knots, constants)) in theta.chunks_exact(free_len(shape)).zip(columns) {
-            knots::place(|i| theta[i], bins, MIN_BIN, knots, X);
-            knots::place(|i| theta[bins + i], bins, MIN_BIN, knots, Y);
+            knots::place(&theta[..bins], None, MIN_BIN, knots, X);
+            knots::place(&theta[bins..2 * bins], None, MIN_BIN, knots, Y);
             for (j, free) in theta[2 * bins..].iter().enumerate() {
                 knots[knots::at(j, SLOPE)] = free.constant(MIN_SLOPE) + softplus(*free);
             }

@@ -75,7 +75,12 @@ pub(super) fn unreflect<R: Real, W: Weights<R>>(
     // A reflection is its own inverse, and u·(its input) = −u·(its output).
     let a = -reflect(u, x);
     let b = dot(u, dz);
-    du.add_each(0, x.len(), |i| -(a * dz[i] + b * x[i]));
+    du.add_each(
+        0,
+        x.len(),
+        #[inline(always)]
+        |i| -(a * dz[i] + b * x[i]),
+    );
     add_multiple(-b, u, dz);
 }
 

@@ -49,6 +49,7 @@
 //! inner − outer, dslope/Δx goes to that knot's dY and −dslope Δy/Δx² to its dX.
 
 use super::Shape;
+use super::spline::soft_clip;
 use crate::math::{Real, logistic, softplus};
 use crate::weights::{Gradient, Packed, Weights};
 
@@ -115,22 +116,26 @@ pub(super) fn at(j: usize, axis: usize) -> usize {
     3 * j + axis
 }
 
-/// Writes the positions between the outer ones that `logit` of each of the bins means along an
-/// axis of `knots`; no bin is smaller than the share `floor`.
+/// Writes the positions between the outer ones that the `logits` \[K\] of the bins mean along an axis
+/// of `knots`; no bin is smaller than the share `floor`. With a `limit`, logits are clipped softly.
 #[inline(always)]
 pub(super) fn place<R: Real>(
-    logit: impl Fn(usize) -> R,
-    bins: usize,
+    logits: &[R],
+    limit: Option<R>,
     floor: f64,
     knots: &mut [R],
     axis: usize,
 ) {
+    let bins = logits.len();
     let (first, last) = (knots[at(0, axis)], knots[at(bins, axis)]);
     let zero = first.lift(0.0);
     // Logits, then their exponentials, wait in the places of the knots that they will move.
     let mut largest = zero;
-    for i in 0..bins {
-        let logit = logit(i);
+    for (i, logit) in logits.iter().enumerate() {
+        let logit = match limit {
+            None => *logit,
+            Some(limit) => soft_clip(*logit, limit),
+        };
         largest = if i == 0 { logit } else { largest.max(logit) };
         knots[at(i + 1, axis)] = logit;
     }
@@ -213,8 +218,8 @@ fn chord<R: Real>(knots: &[R], k: usize) -> R {
 /// θ of one dimension → its `knots` \[K + 1, 3\].
 pub(super) fn constrain<R: Real>(tails: Tails, theta: &[R], knots: &mut [R]) {
     let bins = knots.len() / 3 - 1;
-    place(|i| theta[i], bins, MIN_BIN, knots, X);
-    place(|i| theta[bins + i], bins, MIN_BIN, knots, Y);
+    place(&theta[..bins], None, MIN_BIN, knots, X);
+    place(&theta[bins..2 * bins], None, MIN_BIN, knots, Y);
     let mean = mean_slope(knots, bins);
     for (j, free) in theta[2 * bins..].iter().enumerate() {
         knots[at(j + 1, SLOPE)] = mean * (free.constant(MIN_SLOPE) + softplus(*free));

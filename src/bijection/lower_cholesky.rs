@@ -91,7 +91,12 @@ impl Bijection for LowerCholesky {
         for i in 0..dim {
             let (d, start) = (dz[i], row(dim, i));
             dw.add(i, d);
-            dw.add_each(start, i + 1, |j| d * x[j]);
+            dw.add_each(
+                start,
+                i + 1,
+                #[inline(always)]
+                |j| d * x[j],
+            );
             dz[i] = d * w.at(start + i, d);
             add_multiple(d, w.part(start, i), &mut dz[..i]);
         }

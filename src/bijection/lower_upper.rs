@@ -104,13 +104,23 @@ impl Bijection for LowerUpper {
         // dt = Lᵀ ds in place: row i adds to what stands before it, so its own dsᵢ is still whole.
         for i in 1..dim {
             let ds = dz[i];
-            dw.add_each(i * dim, i, |j| ds * t[j]);
+            dw.add_each(
+                i * dim,
+                i,
+                #[inline(always)]
+                |j| ds * t[j],
+            );
             add_multiple(ds, w.part(i * dim, i), &mut dz[..i]);
         }
         // dx = Uᵀ dt, the other way round.
         for i in (0..dim).rev() {
             let (dt, diagonal) = (dz[i], i * dim + i);
-            dw.add_each(diagonal, dim - i, |j| dt * x[i + j]);
+            dw.add_each(
+                diagonal,
+                dim - i,
+                #[inline(always)]
+                |j| dt * x[i + j],
+            );
             dz[i] = dt * w.at(diagonal, dt);
             add_multiple(dt, w.part(diagonal + 1, dim - i - 1), &mut dz[i + 1..]);
         }

@@ -139,7 +139,12 @@ impl Bijection for MatrixExponential {
             for (r, (a, row)) in a.iter().zip(w.rows(dim)).enumerate() {
                 let share = *a * factor;
                 add_multiple(share, row, next);
-                dw.add_each(r * dim, dim, |j| share * t[j]);
+                dw.add_each(
+                    r * dim,
+                    dim,
+                    #[inline(always)]
+                    |j| share * t[j],
+                );
             }
             core::mem::swap(&mut a, &mut next);
         }

@@ -102,8 +102,18 @@ impl Bijection for Planar {
         let (t, g) = tanh(dot(normal, x) + b);
         let dk = dladj * g / slope(k, t, g);
         let dv = g * dot(u, dz) - k.lift(2.0) * (k - k.lift(1.0)) * t * dk;
-        dw.add_each(0, dim, |i| t * dz[i]);
-        dw.add_each(dim, dim, |i| dv * x[i]);
+        dw.add_each(
+            0,
+            dim,
+            #[inline(always)]
+            |i| t * dz[i],
+        );
+        dw.add_each(
+            dim,
+            dim,
+            #[inline(always)]
+            |i| dv * x[i],
+        );
         dw.add(2 * dim, dv);
         dw.add(2 * dim + 1, dk);
         add_multiple(dv, normal, dz);

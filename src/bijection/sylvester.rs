@@ -296,7 +296,12 @@ fn units_backward<R: Real, W: Weights<R>>(
     for i in 0..units {
         let at = layout.row(layout.outer, i);
         add_multiple(d[i], layout.outer(w, i), &mut dt[i..]);
-        dw.add_each(at, units - i, |j| d[i] * t[i + j]);
+        dw.add_each(
+            at,
+            units - i,
+            #[inline(always)]
+            |j| d[i] * t[i + j],
+        );
     }
     for i in 0..units {
         let k = steepness(layout, w, i, dladj);
@@ -305,7 +310,12 @@ fn units_backward<R: Real, W: Weights<R>>(
         let [outer, inner] = layout.diagonals(i);
         dw.add(outer, dk * w.at(inner, dk));
         dw.add(inner, dk * w.at(outer, dk));
-        dw.add_each(inner, units - i, |j| dv * y[i + j]);
+        dw.add_each(
+            inner,
+            units - i,
+            #[inline(always)]
+            |j| dv * y[i + j],
+        );
         dw.add(layout.bias + i, dv);
         add_multiple(dv, layout.inner(w, i), &mut d[i..]);
     }

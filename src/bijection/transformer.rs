@@ -139,12 +139,6 @@ impl Transformer {
         like.constant(3.453_877_639_491_068)
     }
 
-    /// A width or height logit as it is meant.
-    #[inline(always)]
-    fn logit<R: Real>(self, a: R) -> R {
-        if self.soft { spline::soft_clip(a, Self::soft_limit(a)) } else { a }
-    }
-
     fn floor(self) -> f64 {
         if self.soft { 0.0 } else { MIN_BIN }
     }
@@ -158,8 +152,9 @@ impl Transformer {
         packed[3 * bins..3 * bins + 3].copy_from_slice(&[high, high, end]);
         let (widths, rest) = output.split_at(bins);
         let (heights, rest) = rest.split_at(bins);
-        knots::place(|i| self.logit(widths[i]), bins, self.floor(), packed, X);
-        knots::place(|i| self.logit(heights[i]), bins, self.floor(), packed, Y);
+        let limit = if self.soft { Some(Self::soft_limit(low)) } else { None };
+        knots::place(widths, limit, self.floor(), packed, X);
+        knots::place(heights, limit, self.floor(), packed, Y);
         let (slopes, lambdas) = rest.split_at(bins - 1);
         for (j, slope) in slopes.iter().enumerate() {
             packed[knots::at(j + 1, SLOPE)] = *slope;
