@@ -87,8 +87,8 @@ fn a_run_without_a_single_finite_batch_ends_soon_with_its_start() {
     let Outcome { trained, report, .. } = train_with_bad_rows(&all, 1);
     assert_eq!((report.skipped_batches, trained.restores.len(), report.best_epoch), (60, 6, 0));
     assert_eq!(report.skipped_rows.len(), 5);
-    let last = report.notes.last().unwrap();
-    assert_eq!(last, "training diverged in epoch 1 again; it ended with the weights of the start");
+    let told = "training diverged in epoch 1 again; it ended with the weights of the start";
+    assert!(report.notes.iter().any(|note| note == told), "{:?}", report.notes);
 }
 
 #[test]

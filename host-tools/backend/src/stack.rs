@@ -86,14 +86,15 @@ impl Stack {
 
     /// dw → dθ. Layers are shared among the threads.
     pub fn constrain_backward(&self, theta: &[f64], w: &[f64], dw: &[f64], mut dtheta: &mut [f64]) {
-        dtheta.fill(0.0);
         let own = |span: Span| (dtheta.split_off_mut(..span.theta.len()).unwrap_or_default(), span);
         let layers: Vec<(&mut [f64], Span)> = self.spans().map(own).collect();
         let (t, weights) = self.base_spans();
         let (w_base, dw_base) = (&w[weights.clone()], &dw[weights]);
+        dtheta.fill(0.0);
         self.base.constrain_backward(self.dim, &theta[t], w_base, dw_base, dtheta);
         layers.into_par_iter().for_each(|(dtheta, Span { layer, shape, theta: t, weights })| {
             let (w, dw) = (&w[weights.clone()], &dw[weights]);
+            dtheta.fill(0.0);
             layer.constrain_backward(shape, &theta[t], w, dw, dtheta);
         });
     }

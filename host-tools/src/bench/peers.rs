@@ -121,12 +121,23 @@ pub(super) struct About {
     pub(super) tasks: BTreeMap<Flow, Vec<Task>>,
 }
 
-/// Any line of a script.
+/// A line of a script that has no answer.
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum Answer<T> {
-    Wrong { error: String },
-    Fine(T),
+struct Wrong {
+    error: String,
+}
+
+/// What a line of a script says.
+fn parse<T: DeserializeOwned>(line: &str) -> Result<T, Error> {
+    // One after the other: an untagged enum of both reads no number as soon as some crate asks
+    // serde_json for arbitrary precision.
+    match serde_json::from_str(line) {
+        Ok(Wrong { error }) => Err(Error::Said { said: error }),
+        Err(_) => {
+            let nonsense = |_| Error::Nonsense { line: line.trim_end().into() };
+            serde_json::from_str(line).map_err(nonsense)
+        }
+    }
 }
 
 /// A library that waits to be asked; it ends with this value.
@@ -163,11 +174,7 @@ impl Running {
                 Ok(_) => (),
             }
         }
-        match serde_json::from_str(&line) {
-            Ok(Answer::Fine(answer)) => Ok(answer),
-            Ok(Answer::Wrong { error }) => Err(Error::Said { said: error }),
-            Err(_) => Err(Error::Nonsense { line: line.trim_end().into() }),
-        }
+        parse(&line)
     }
 
     /// The last line that the script wrote to standard error.
@@ -202,14 +209,14 @@ mod tests {
 
     #[test]
     fn a_line_is_an_answer_or_says_what_is_wrong() {
-        let parse = |line| serde_json::from_str::<Answer<Timing>>(line);
-        let fine = parse(r#"{"calls": 3, "wall": 0.5, "cpu": 0.25}"#);
-        assert!(matches!(fine, Ok(Answer::Fine(Timing { calls: 3, .. }))));
-        let wrong = parse(r#"{"error": "no"}"#);
-        assert!(matches!(wrong, Ok(Answer::Wrong { error }) if error == "no"));
+        let fine = parse::<Timing>(r#"{"calls": 3, "wall": 0.5, "cpu": 0.25}"#).unwrap();
+        assert_eq!((fine.calls, fine.wall, fine.cpu), (3, 0.5, 0.25));
+        let said = |line| parse::<Timing>(line).unwrap_err().to_string();
+        assert_eq!(said(r#"{"error": "no"}"#), "no");
+        assert_eq!(said("{\"calls\": 3}\n"), "the script answered {\"calls\": 3}");
         let about =
             r#"{"library": "x", "version": "1", "tasks": {"coupling": ["train", "log_prob"]}}"#;
-        let about: About = serde_json::from_str(about).unwrap();
+        let about: About = parse(about).unwrap();
         assert_eq!(about.tasks[&Flow::Coupling], [Task::Train, Task::LogProb]);
     }
 }

@@ -1,8 +1,10 @@
 //! The optimiser: Adam (Kingma and Ba 2015, arXiv:1412.6980, algorithm 1) with clipped gradients, and
 //! AdamW (Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2), whose weights decay beside it.
 //!
-//! Parameters are moved in chunks, on all threads; sums are added in the order of the chunks.
+//! Parameters are moved in chunks, on all threads and in the widest vectors that the processor has;
+//! sums are added in the order of the chunks.
 
+use fearless_simd::{Level, dispatch};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
@@ -92,7 +94,7 @@ impl Adam {
         let gradient = dtheta.par_chunks(CHUNK).zip(self.units.par_chunks(CHUNK));
         let chunks = theta.par_chunks_mut(CHUNK).zip(gradient).zip(moments);
         chunks.for_each(|((theta, (dtheta, units)), (mean, square))| {
-            pace.advance(theta, dtheta, units, mean, square);
+            dispatch!(Level::new(), _simd => pace.advance(theta, dtheta, units, mean, square));
         });
         true
     }
@@ -100,12 +102,15 @@ impl Adam {
     /// Squared length of a gradient in the units of the parameters.
     fn square_norm(&self, dtheta: &[f64]) -> f64 {
         let chunks = dtheta.par_chunks(CHUNK).zip(self.units.par_chunks(CHUNK));
-        let sums: Vec<f64> = chunks.map(|(dtheta, units)| sum_of_squares(dtheta, units)).collect();
+        let sums: Vec<f64> = chunks
+            .map(|(dtheta, units)| dispatch!(Level::new(), _simd => sum_of_squares(dtheta, units)))
+            .collect();
         sums.iter().sum()
     }
 }
 
 /// Σ (dᵢ uᵢ)², in eight interleaved sums that a compiler keeps in vectors.
+#[inline(always)]
 fn sum_of_squares(dtheta: &[f64], units: &[f64]) -> f64 {
     let mut sums = [0.0; 8];
     for (dtheta, units) in dtheta.chunks(8).zip(units.chunks(8)) {
@@ -128,6 +133,7 @@ struct Pace {
 }
 
 impl Pace {
+    #[inline(always)]
     fn advance(
         self,
         theta: &mut [f64],

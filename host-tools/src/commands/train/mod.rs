@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use super::ColumnArgs;
 use crate::report;
 use crate::train;
 use folder::RunFolder;
@@ -45,6 +46,8 @@ pub(super) struct Args {
     #[arg(long)]
     restart: bool,
     #[command(flatten)]
+    columns: ColumnArgs,
+    #[command(flatten)]
     options: Options,
     /// Seconds from one checkpoint to the next
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
@@ -78,7 +81,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let job = Job {
         data,
         out,
-        config: args.options.config()?,
+        config: args.options.config(&args.columns)?,
         threads: args.threads,
         stream: args.stream,
         checkpoint_every: args.checkpoint_every,

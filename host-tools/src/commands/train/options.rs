@@ -16,8 +16,6 @@ pub(super) struct Options {
     /// Start from this configuration; the options below override it
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
-    #[command(flatten)]
-    columns: ColumnArgs,
     /// Columns that condition the density (operating mode, speed, temperature) and have none
     #[arg(long, value_name = "COLUMN", num_args = 1.., value_delimiter = ',')]
     context: Vec<String>,
@@ -115,7 +113,7 @@ pub(super) struct Options {
 
 impl Options {
     /// The configuration file, overridden by the options that were given.
-    pub(super) fn config(&self) -> anyhow::Result<Config> {
+    pub(super) fn config(&self, columns: &ColumnArgs) -> anyhow::Result<Config> {
         let mut config = match &self.config {
             None => Config::default(),
             Some(path) => {
@@ -125,11 +123,11 @@ impl Options {
             }
         };
         let Config { data, flow, train } = &mut config;
-        if self.columns.label.is_some() {
-            data.label.clone_from(&self.columns.label);
+        if columns.label.is_some() {
+            data.label.clone_from(&columns.label);
         }
-        if !self.columns.exclude.is_empty() {
-            data.exclude.clone_from(&self.columns.exclude);
+        if !columns.exclude.is_empty() {
+            data.exclude.clone_from(&columns.exclude);
         }
         if !self.context.is_empty() {
             data.context.clone_from(&self.context);
