@@ -117,7 +117,7 @@ fn in_shards(
     width: usize,
     work: impl Fn(&[f32], &mut [f32]) + Sync,
 ) {
-    let shard = 16 * TILE;
+    let shard = 4 * TILE;
     rows.par_chunks(shard * stack.row_len())
         .zip(out.par_chunks_mut(shard * width))
         .for_each(|(rows, out)| work(rows, out));
