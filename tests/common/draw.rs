@@ -252,14 +252,6 @@ pub(crate) fn draw_theta(layer: Layer, shape: Shape, random: &mut Random) -> Vec
             let norm: f64 = sums.fold(0.0, f64::max);
             let factor = (scale / 2.0) * largest / norm;
             theta.iter_mut().for_each(|theta| *theta *= factor);
-            if layer == Layer::Conditional {
-                // Around a neutral layer, far from matrices that no one could invert.
-                let mut w = vec![0.0; layer.weight_len(shape)];
-                layer.neutral(shape, 0.0, &mut w);
-                let mut neutral = vec![0.0; theta.len()];
-                layer.unconstrain(shape, &w, &mut neutral);
-                theta.iter_mut().zip(neutral).for_each(|(theta, neutral)| *theta += neutral);
-            }
         }
         _ => {}
     }
