@@ -51,7 +51,9 @@ pub(super) fn start(
         .map(|i| rows[i * width..(i + 1) * width].iter().map(|x| f64::from(*x)).collect())
         .collect();
 
-    let mut turn = false;
+    // Whether the numbers stand in the mirrored order of the data's, and whether the next
+    // autoregressive layer is to take them in that order.
+    let (mut mirrored, mut turn) = (false, false);
     for span in stack.spans() {
         let Span { layer, shape, theta: t, weights } = span;
         let (theta, units) = (&mut theta[t.clone()], &mut units[t]);
@@ -83,11 +85,17 @@ pub(super) fn start(
                     bijection::Domain::set_column(shape, w, column, kind, low, high);
                 }
             }
-            Layer::Permutation => w.reverse(),
-            Layer::LowerUpper => w[dim * dim..dim * dim + dim].reverse(),
+            Layer::Permutation => {
+                w.reverse();
+                mirrored = !mirrored;
+            }
+            Layer::LowerUpper => {
+                w[dim * dim..dim * dim + dim].reverse();
+                mirrored = !mirrored;
+            }
             Layer::Autoregressive => {
-                // Every second one from the last number to the first.
-                if turn {
+                // Every second one from the data's last number to its first.
+                if turn != mirrored {
                     w[3..3 + dim].reverse();
                 }
                 turn = !turn;
@@ -274,6 +282,9 @@ fn bisect(f: impl Fn(f64) -> f64) -> f64 {
 mod tests {
     use super::*;
     use fluxlet::bijection::{Bijection, Householder, Shape};
+    use fluxlet::conditioner::{Activation, Network};
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
 
     #[test]
     fn as_many_reflections_as_dimensions_diagonalise_the_covariance() {
@@ -299,6 +310,38 @@ mod tests {
         for (i, j) in [(0, 1), (0, 2), (1, 2)] {
             let covariance = turned.iter().map(|r| r[i] * r[j]).sum::<f64>() / 500.0;
             assert!(covariance.abs() < 1e-2, "axes {i} and {j}: {covariance}");
+        }
+    }
+
+    #[test]
+    fn every_number_depends_on_every_other_through_two_autoregressive_layers() {
+        let shape = Shape {
+            transformer: Layer::Affine,
+            network: Network { hidden: [16, 0, 0, 0], activation: Activation::Tanh },
+            ..Shape::new(3, 0, 0)
+        };
+        let given = (Layer::Autoregressive, shape);
+        let mixings =
+            [Layer::Permutation, Layer::LowerUpper].map(|layer| (layer, Shape::new(3, 0, 0)));
+        let rows: Vec<f32> = (0..60).map(|i| (f64::from(i) * 0.7).sin() as f32).collect();
+        for between in [&[][..], &mixings[..1], &mixings[1..], &mixings] {
+            let layers = [&[given], between, &[given]].concat();
+            let stack = Stack { dim: 3, context: 0, layers, base: Base::Normal };
+            let mut rng = ChaCha8Rng::seed_from_u64(1);
+            let w = start(&stack, Start::Identity, &rows, &[], &mut rng).w;
+            let latent = |x: [f64; 3]| {
+                let mut x = x;
+                for span in stack.spans() {
+                    let mut scratch = vec![0.0; span.layer.scratch_len(span.shape)];
+                    span.layer.forward(span.shape, &w[span.weights], &mut x, &mut scratch);
+                }
+                x
+            };
+            let plain = latent([0.1, 0.2, 0.3]);
+            for moved in [[1.1, 0.2, 0.3], [0.1, 1.2, 0.3], [0.1, 0.2, 1.3]].map(latent) {
+                let changed = plain.iter().zip(moved).all(|(z, moved)| *z != moved);
+                assert!(changed, "{between:?}: {plain:?}, {moved:?}");
+            }
         }
     }
 
