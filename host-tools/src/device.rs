@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{Context, anyhow, bail, ensure};
 use defmt_decoder::{DecodeError, Table};
 use object::{Object, ObjectSection, ObjectSymbol};
 
@@ -141,13 +141,25 @@ impl Bench {
             .arg(self.firmware.join("Cargo.toml"))
             .arg("--target-dir")
             .arg(&target_dir)
-            .env("FLUXLET_MODEL", model)
+            .env("FLUXLET_MODEL", &model)
             .env_remove("RUSTFLAGS")
             .stdin(Stdio::null());
         for (key, value) in &self.environment {
             command.env(key, value);
         }
-        must(&mut command, &format!("build {image} for {}", board.name()))?;
+        must(&mut command, &format!("build {image} for {}", board.name())).map_err(|error| {
+            // The linker's words for it.
+            if error.to_string().contains("will not fit in region") {
+                anyhow!(
+                    "build {image} for {}: the model, {} bytes, and the code are more than this \
+                     board's memory; --target chooses another",
+                    board.name(),
+                    fs::metadata(&model).map_or(0, |file| file.len())
+                )
+            } else {
+                error
+            }
+        })?;
         Ok(fs::read(target_dir.join(target).join("release").join(image))?)
     }
 }

@@ -121,6 +121,14 @@ fn a_page_puts_the_numbers_that_were_asked_for_into_the_formula() {
     assert!(page.contains("D (4 K − 1) = 3 · (4 · 5 − 1) = 57 for D = 3, K = 5"), "{page}");
     let page = folder.ok("explain householder");
     assert!(page.contains("M D = 4 · 8 = 32 for D = 8, M = 4"), "{page}");
+    let words = |page: &str| page.split_whitespace().collect::<Vec<_>>().join(" ");
+    let page = words(&folder.ok("explain coupling"));
+    let count = "(0 + 4 + 1) · 16 + (16 + 1) · 16 + (16 + 1) · (8 − 4) · (3 · 8 − 1) = 1916 for D = 8, \
+                 K = 8, C = 0, d = 4, H = 16";
+    assert!(page.contains(count), "{page}");
+    assert!(page.contains("pass at D = 8, K = 8, C = 0, d = 4, H = 16: "), "{page}");
+    let page = words(&folder.ok("explain autoregressive"));
+    assert!(page.contains("W = 2009 for D = 8, K = 8, H = 16"), "{page}");
     let json = folder.json("explain householder --dim 6 --arg 2 --json");
     assert_eq!(json["count"]["parameters"], 12);
     assert_eq!(json["bytes"], 48);

@@ -121,7 +121,7 @@ fn log_densities_and_samples_in_f64_are_those_of_the_library() {
 }
 
 #[test]
-fn packed_models_score_within_the_library_s_own_error_in_f32() {
+fn packed_models_stay_within_the_library_s_own_error_in_f32() {
     for (library, name) in FLOWS {
         let flow = import(library, name);
         let bytes = flow.stack.pack(&flow.packed_weights(), &[]);
@@ -138,11 +138,28 @@ fn packed_models_score_within_the_library_s_own_error_in_f32() {
             .collect();
         let [exact, theirs] = ["log_prob_f64", "log_prob_f32"].map(|t| vectors.tensor(t).unwrap());
         let (ours, theirs) = (worst(&scores, &exact), worst(&theirs, &exact));
-        println!("{name}: {ours:.1e}, the library {theirs:.1e}");
+        println!("{name}: log_prob {ours:.1e}, the library {theirs:.1e}");
         // Two roundings of the same steps: neither is better than the other on every row. Row 20 of
         // `pyro_plain` magnifies them: half a unit in the last place of what enters its layer 23
         // moves its density by up to 1e-3, 2.3 times the library's error.
         let factor = if name == "pyro_plain" { 4.0 } else { 2.0 };
+        assert!(ours <= factor * theirs + 1e-5, "{name}: {ours:e}, the library {theirs:e}");
+
+        let mut scratch = vec![0.0; model.scratch_len()];
+        let samples: Vec<f64> = vectors
+            .rows("z", flow.stack.dim, flow.stack.context)
+            .iter()
+            .flat_map(|z| {
+                let mut z: Vec<f32> = z.iter().map(|z| *z as f32).collect();
+                fluxlet::inverse(&model, &mut z, &mut scratch);
+                z.truncate(flow.stack.dim);
+                z
+            })
+            .map(f64::from)
+            .collect();
+        let [exact, theirs] = ["x_from_z_f64", "x_from_z_f32"].map(|t| vectors.tensor(t).unwrap());
+        let (ours, theirs) = (worst(&samples, &exact), worst(&theirs, &exact));
+        println!("{name}: samples {ours:.1e}, the library {theirs:.1e}");
         assert!(ours <= factor * theirs + 1e-5, "{name}: {ours:e}, the library {theirs:e}");
     }
 }

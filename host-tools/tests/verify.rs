@@ -2,6 +2,9 @@
 
 mod support;
 
+use fluxlet::Base;
+use fluxlet::bijection::{Layer, Shape};
+use fluxlet_tools::stack::Stack;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
@@ -72,6 +75,19 @@ fn features_have_the_same_bits_on_both_boards() {
     stream[130] = [f32::NAN, f32::INFINITY];
     folder.write("x.npy", data::npy(&stream));
     assert_eq!(report(&folder, "verify model.flx x.npy --json"), equal(60));
+}
+
+#[test]
+fn a_model_that_a_board_has_no_room_for_is_refused_in_one_line() {
+    let folder = Folder::new();
+    let spline = (Layer::RationalQuadratic, Shape::new(64, 400, 0));
+    let stack = Stack { dim: 64, context: 0, layers: vec![spline], base: Base::Normal };
+    folder.write("model.flx", stack.pack(&random_weights(&stack, 1.0, 27), &[]));
+    let Ran { code, stdout, stderr } = folder.run("verify model.flx --target m0");
+    assert_eq!((code, stdout.as_str()), (Some(2), ""), "{stderr}");
+    let said = stderr.lines().last().unwrap();
+    assert!(said.contains("Cortex-M0: the model, 30"), "{stderr}");
+    assert!(said.ends_with("more than this board's memory; --target chooses another"), "{stderr}");
 }
 
 #[test]

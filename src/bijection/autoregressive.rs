@@ -11,7 +11,8 @@
 //!
 //! `W` free parameters, the live weights and biases of the masked network: what a mask removes is
 //! neither stored nor counted. Its inputs are the C + D numbers, its outputs P for each: affine 2,
-//! rational-quadratic 3 K − 1, linear-rational 4 K − 1.
+//! rational-quadratic 3 K − 1, linear-rational 4 K − 1. Without context, and where D − 1 divides
+//! the H units of two hidden layers, W = H (D + 2)/2 + H + H² D/(2 (D − 1)) + P D (H + 2)/2.
 //! Packed weights: three constants (limits, gate bias or outer slope), π \[D\], the network.
 //!
 //! # Inverse

@@ -10,8 +10,8 @@
 //!
 //! # Parameters
 //!
-//! `W` free parameters, those of the network. With two hidden layers of H units and a Householder
-//! product: (C + 1) H + (H + 1) H + (H + 1) M D.
+//! `(C + 1) H + (H + 1) H + (H + 1) M D` free parameters, those of the network, with two hidden
+//! layers of H units and a Householder product. For M D, the two matrices have D².
 //! Packed weights: the network.
 //!
 //! # Inverse

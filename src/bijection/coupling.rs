@@ -11,10 +11,10 @@
 //!
 //! # Parameters
 //!
-//! `W` free parameters, those of the network and of the first part's splines. With two hidden layers
-//! of H units: (C + d + 1) H + (H + 1) H + (H + 1) (D − d) P, P of one number's map: affine 2,
-//! rational-quadratic 3 K − 1, linear-rational 4 K − 1. Splines of the first part add d P.
-//! A dense network from a to b to c has (a + 1) b + (b + 1) c.
+//! `(C + d + 1) H + (H + 1) H + (H + 1) (D − d) (3 K − 1)` free parameters with two hidden layers of
+//! H units and rational-quadratic maps: a dense network from a to b to c has (a + 1) b + (b + 1) c.
+//! For 3 K − 1, linear-rational maps have 4 K − 1 and affine ones 2. Splines of the first part add
+//! as many again for each of its d numbers.
 //! Packed weights: three constants (limits, gate bias or outer slope), the splines of the first
 //! part, the network, whose outputs stand number by number.
 //!

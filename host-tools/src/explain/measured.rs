@@ -5,6 +5,8 @@ use anyhow::Context;
 use fluxlet::bijection::{Layer, Shape};
 use serde::{Deserialize, Serialize};
 
+use super::shape;
+
 /// The kept measurement.
 const TABLE: &str = include_str!("measured.json");
 
@@ -44,6 +46,9 @@ pub fn of(layer: Layer) -> anyhow::Result<Option<Measured>> {
 impl Measured {
     /// The shape that was measured, in the letters of the layer's documentation.
     pub fn letters(&self, formula: &str) -> String {
-        super::shape::say(&super::shape::letters(Shape::new(self.dim, self.arg, 0), formula))
+        let layer = Layer::ALL.iter().find(|layer| layer.name() == self.layer);
+        let shape = layer.and_then(|layer| shape::example(*layer, self.dim, Some(self.arg)));
+        let shape = shape.unwrap_or(Shape::new(self.dim, self.arg, 0));
+        shape::say(&shape::letters(shape, formula))
     }
 }

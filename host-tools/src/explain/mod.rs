@@ -180,7 +180,7 @@ pub struct Line {
     pub layer: &'static str,
     /// The first sentence of its documentation.
     pub what: String,
-    /// The formula of its number of parameters.
+    /// The formula of its number of parameters, or `network`.
     pub parameters: String,
 }
 
@@ -191,7 +191,8 @@ pub struct Line {
 /// [`Error::Formula`] when a file's head has none.
 pub fn lines() -> Result<Vec<Line>, Error> {
     let line = |&layer: &Layer| {
-        let (head, parameters) = documentation(layer)?;
+        let (head, formula) = documentation(layer)?;
+        let parameters = if layer.is_conditioned() { "network".into() } else { formula };
         let what = head.first_sentence().replace('\n', " ");
         Ok(Line { name: name(layer), layer: layer.name(), what, parameters })
     };

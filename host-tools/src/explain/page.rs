@@ -25,7 +25,8 @@ pub fn overview(lines: &[Line], width: usize) -> String {
         writeln!(text, "{}", wrap(&line.what, width, &first, &rest)).ok();
     }
     let letters = "D is the dimension of the data, K the bins of a spline, M the reflections of a \
-                   Householder product. `fluxlet explain LAYER` tells all about one of them, \
+                   Householder product; where a network gives the parameters, they are the \
+                   network's. `fluxlet explain LAYER` tells all about one of them, \
                    `fluxlet explain --training` how they learn.";
     write!(text, "\n{}", markdown::flush_left(letters, width)).ok();
     text
@@ -66,7 +67,11 @@ impl Explanation {
         }
         let number = heading(count.parameters);
         let (formula, letters) = (code(&count.formula), markdown::bind(&count.letters));
-        let line = format!("{formula} = {} = {number} for {letters}", count.substituted);
+        let line = if count.substituted == count.parameters.to_string() {
+            format!("{formula} = {number} for {letters}")
+        } else {
+            format!("{formula} = {} = {number} for {letters}", count.substituted)
+        };
         format!("{}\n\n", wrap(&line, width, INDENT, INDENT))
     }
 

@@ -52,36 +52,27 @@ fn conditioned(layer: Layer, shape: Shape) -> Shape {
     Shape { context, split, transformer, network, option, ..shape }
 }
 
-/// The shape in the letters of the documentation. `formula` says which letter the argument has: N
-/// where it counts no parameters.
+/// The shape in the letters of the documentation. `formula` says which letter the argument has: K
+/// where a network gives the maps, N where it counts no parameters.
 pub fn letters(shape: Shape, formula: &str) -> Vec<(char, usize)> {
-    let argument = ['K', 'M'].into_iter().find(|letter| formula.contains(*letter)).unwrap_or('N');
+    let other = if formula.contains('W') { 'K' } else { 'N' };
+    let argument = ['K', 'M'].into_iter().find(|letter| formula.contains(*letter)).unwrap_or(other);
     let all = [
         ('D', shape.dim),
         (argument, shape.arg),
         ('C', shape.context),
         ('d', shape.split),
         ('H', usize::from(shape.network.hidden[0])),
-        // A network's parameters are counted: what masks leave has no formula in these letters.
-        ('W', if formula.contains('W') { network_len(shape) } else { 0 }),
+        // What masks leave is counted: it has no formula in these letters.
+        ('W', if formula.contains('W') { Layer::Autoregressive.theta_len(shape) } else { 0 }),
     ];
     let said = |(letter, value): &(char, usize)| *value > 0 || formula.contains(*letter);
     all.into_iter().filter(said).collect()
 }
 
-/// Free parameters of the layer with a network that this is a shape of.
-fn network_len(shape: Shape) -> usize {
-    let layers = [Layer::Conditional, Layer::Coupling, Layer::Autoregressive];
-    let found = layers.into_iter().find(|layer| match layer {
-        Layer::Coupling => shape.split > 0,
-        layer => layer.exists(shape),
-    });
-    found.map_or(0, |layer| layer.theta_len(shape))
-}
-
-/// `D = 8, K = 8`.
+/// `D = 8, K = 8`; W, which follows from the others, is not among them.
 pub fn say(letters: &[(char, usize)]) -> String {
-    let parts: Vec<String> =
-        letters.iter().map(|(letter, value)| format!("{letter} = {value}")).collect();
+    let given = letters.iter().filter(|(letter, _)| *letter != 'W');
+    let parts: Vec<String> = given.map(|(letter, value)| format!("{letter} = {value}")).collect();
     parts.join(", ")
 }
