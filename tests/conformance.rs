@@ -282,6 +282,16 @@ fn weights_and_scratch_of_the_stated_lengths_are_enough_and_scratch_may_hold_any
     });
 }
 
+/// A trainer writes the gradient of θ over that of w.
+#[test]
+fn no_layer_has_more_parameters_than_weights() {
+    every_case(|case| {
+        let (layer, shape) = (case.layer, case.shape);
+        let (theta_len, weight_len) = (layer.theta_len(shape), layer.weight_len(shape));
+        assert!(theta_len <= weight_len, "{}: {theta_len} of {weight_len}", layer.name());
+    });
+}
+
 #[test]
 fn every_layer_has_a_valid_neutral() {
     let mut law = law("a_neutral_layer_keeps_volume_and_length");

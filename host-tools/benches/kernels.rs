@@ -40,7 +40,7 @@ impl Kernel {
     fn new(name: &'static str, (layer, shape): (Layer, Shape)) -> Self {
         let stack =
             Stack { dim: shape.dim, context: 0, layers: vec![(layer, shape)], base: Base::Normal };
-        let weights = start(&stack).1.iter().map(|w| *w as f32).collect();
+        let weights = start(&stack).1;
         let rng = ChaCha8Rng::seed_from_u64(2);
         let rows = rng.sample_iter(StandardNormal).take(ROWS * shape.dim).collect();
         let network = layer.conditioner(shape).map(|(network, _)| network.multiply_adds());

@@ -118,7 +118,7 @@ fn compare(stack: &Stack, w: &[f32], allowed: f64, rng: &mut ChaCha8Rng) {
     assert!((nll - sum).abs() < allowed * (75.0 + sum.abs()), "{stack:?}: {nll} for {sum}");
     let size = expected.iter().fold(0.0_f64, |a, b| a.max(b.abs()));
     for (i, (got, expected)) in dw.iter().zip(&expected).enumerate() {
-        let error = (got - expected).abs() / size;
+        let error = (f64::from(*got) - expected).abs() / size;
         assert!(error < allowed, "{stack:?}: weight {i}: {got} for {expected}");
     }
 }

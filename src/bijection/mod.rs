@@ -203,7 +203,7 @@ pub trait Bijection {
         Self::backward(shape, w, x, dz, dladj, dw, scratch);
     }
 
-    /// Number of free parameters.
+    /// Number of free parameters: at most [`Self::weight_len`].
     fn theta_len(shape: Shape) -> usize;
     /// Weights of a layer that changes nothing or as little as it can, constants included.
     fn neutral<R: Real>(shape: Shape, like: R, w: &mut [R]);

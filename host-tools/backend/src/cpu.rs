@@ -16,6 +16,7 @@ use rayon::prelude::*;
 use crate::Backend;
 use crate::lanes::{LANES, Lanes, with_lanes};
 use crate::ordered::Ordered;
+use crate::outer::Outer;
 use crate::shared::{Shared, Sums};
 use crate::stack::{Span, Stack};
 
@@ -60,13 +61,13 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Backend for Cpu {
-    fn nll_and_grad(&self, stack: &Stack, w: &[f32], rows: &[f32], dw: &mut [f64]) -> f64 {
+    fn nll_and_grad(&self, stack: &Stack, w: &[f32], rows: &[f32], dw: &mut [f32]) -> f64 {
         let width = stack.row_len();
         let tiles = (rows.len() / width).div_ceil(TILE);
         let shards: Vec<&[f32]> =
             rows.chunks(tiles.div_ceil(SHARDS).max(1) * TILE * width).collect();
         let next = AtomicUsize::new(0);
-        let sums = Ordered::new(w.len(), &self.gradients);
+        let sums = Ordered::new(dw, &self.gradients);
         let workers = rayon::current_num_threads().min(shards.len());
         (0..workers).into_par_iter().with_max_len(1).for_each(|_| {
             with_lanes!(simd => {
@@ -79,7 +80,7 @@ impl Backend for Cpu {
                 self.give_back(tape);
             });
         });
-        sums.total(dw)
+        sums.total()
     }
 
     fn log_prob(&self, stack: &Stack, w: &[f32], rows: &[f32], out: &mut [f32]) {
@@ -131,11 +132,12 @@ struct Buffers<S: Simd> {
     /// What each layer keeps, \[layers, GROUPS, its own\]; room for one group where nothing is kept.
     kept: Vec<Lanes<S>>,
     scratch: Vec<Lanes<S>>,
+    outer: Outer<S>,
 }
 
 impl<S: Simd> Default for Buffers<S> {
     fn default() -> Self {
-        Self { x: Vec::new(), kept: Vec::new(), scratch: Vec::new() }
+        Self { x: Vec::new(), kept: Vec::new(), scratch: Vec::new(), outer: Outer::default() }
     }
 }
 
@@ -162,7 +164,7 @@ impl<'s, S: Simd> Tape<'s, S> {
         let kept = if keep { GROUPS * kept.sum::<usize>() } else { kept.max().unwrap_or(0) };
         let levels = if keep { spans.len() + 1 } else { 1 };
         let mut tape = Self { simd, stack, w, spans, keep, buffers };
-        let Buffers { x, kept: kept_buffer, scratch: scratch_buffer } = &mut tape.buffers;
+        let Buffers { x, kept: kept_buffer, scratch: scratch_buffer, .. } = &mut tape.buffers;
         let zero = Lanes::splat(simd, 0.0);
         x.resize(levels * GROUPS * stack.row_len(), zero);
         kept_buffer.resize(kept, zero);
@@ -198,7 +200,7 @@ impl<'s, S: Simd> Tape<'s, S> {
     /// Takes at most 64 rows through the flow; their log densities, sixteen in each.
     fn forward(&mut self, rows: &[f32]) -> [Lanes<S>; GROUPS] {
         let Self { simd, stack, w, spans, keep, buffers } = self;
-        let Buffers { x, kept, scratch } = buffers;
+        let Buffers { x, kept, scratch, .. } = buffers;
         let (dim, width, zero) = (stack.dim, stack.row_len(), Lanes::splat(*simd, 0.0));
         let groups = rows.len().div_ceil(LANES * width);
         let level = GROUPS * width;
@@ -243,7 +245,7 @@ impl<'s, S: Simd> Tape<'s, S> {
     /// Back from what the last call of [`Self::forward`] left, which took `count` rows.
     fn backward(&mut self, count: usize, dw: &mut [f32]) {
         let Self { simd, stack, w, spans, buffers, .. } = self;
-        let Buffers { x, kept, scratch } = buffers;
+        let Buffers { x, kept, scratch, outer } = buffers;
         let (dim, width) = (stack.dim, stack.row_len());
         let groups = count.div_ceil(LANES);
         let level = GROUPS * width;
@@ -263,7 +265,7 @@ impl<'s, S: Simd> Tape<'s, S> {
             #[inline(always)]
             || {
                 for (z, share) in z.chunks_exact_mut(width).zip(share) {
-                    let dw = Sums { simd: *simd, sums: dw_base };
+                    let dw = Sums { simd: *simd, sums: dw_base, outer: &mut *outer };
                     stack.base.backward(w_base, &mut z[..dim], share, dw, scratch);
                 }
             },
@@ -284,6 +286,7 @@ impl<'s, S: Simd> Tape<'s, S> {
                 dw: &mut dw[span.weights.clone()],
                 kept: own,
                 scratch,
+                outer,
             });
             for (x, dz) in x.chunks_exact_mut(width).zip(dz.chunks_exact(width)) {
                 x[..dim].copy_from_slice(&dz[..dim]);
@@ -366,6 +369,7 @@ struct Backward<'a, S: Simd> {
     dw: &'a mut [f32],
     kept: &'a mut [Lanes<S>],
     scratch: &'a mut [Lanes<S>],
+    outer: &'a mut Outer<S>,
 }
 
 impl<S: Simd> Visitor for Backward<'_, S> {
@@ -373,17 +377,19 @@ impl<S: Simd> Visitor for Backward<'_, S> {
 
     #[inline(never)]
     fn visit<B: Bijection>(self) {
-        let Self { shape, w, x, dz, width, dladj, dw, kept, scratch } = self;
+        let Self { shape, w, x, dz, width, dladj, dw, kept, scratch, outer } = self;
         let (seen, kept_len) = (shape.dim + shape.context, B::kept_len(shape));
         let simd = dladj[0].0.simd;
         simd.vectorize(
             #[inline(always)]
             || {
-                let groups = x.chunks_exact_mut(width).zip(dz.chunks_exact_mut(width));
-                for (g, ((x, dz), dladj)) in groups.zip(dladj).enumerate() {
+                let groups = x.len() / width;
+                let both = x.chunks_exact_mut(width).zip(dz.chunks_exact_mut(width));
+                for (g, ((x, dz), dladj)) in both.zip(dladj).enumerate() {
+                    outer.begin(g, groups);
                     let kept = &mut kept[g * kept_len..(g + 1) * kept_len];
                     let (x, dz) = (&mut x[..seen], &mut dz[..seen]);
-                    let dw = Sums { simd, sums: dw };
+                    let dw = Sums { simd, sums: dw, outer: &mut *outer };
                     B::backward_kept(shape, w, x, dz, *dladj, dw, kept, scratch);
                 }
             },

@@ -6,6 +6,7 @@
 mod cpu;
 mod lanes;
 mod ordered;
+mod outer;
 mod product;
 mod shared;
 pub mod stack;
@@ -15,8 +16,8 @@ pub use stack::{Span, Stack};
 
 /// Computes the negative log-likelihood of many rows and its gradient with respect to w.
 pub trait Backend {
-    /// Σ −log p of `rows` \[B, D + C\]; adds its gradient to `dw`.
-    fn nll_and_grad(&self, stack: &Stack, w: &[f32], rows: &[f32], dw: &mut [f64]) -> f64;
+    /// Σ −log p of `rows` \[B, D + C\]; its gradient is then in `dw`.
+    fn nll_and_grad(&self, stack: &Stack, w: &[f32], rows: &[f32], dw: &mut [f32]) -> f64;
     /// log p of each of `rows` \[B, D + C\], into `out` \[B\].
     fn log_prob(&self, stack: &Stack, w: &[f32], rows: &[f32], out: &mut [f32]);
     /// Latent `rows` \[B, D + C\] → data, into `out` \[B, D\].

@@ -10,23 +10,24 @@ use crate::cpu::lock;
 /// No more of them wait than there are threads that have not yet brought an earlier one.
 pub(super) struct Ordered<'f> {
     len: usize,
-    state: Mutex<State>,
+    state: Mutex<State<'f>>,
     /// Buffers that are used again.
     free: &'f Mutex<Vec<Vec<f32>>>,
 }
 
-struct State {
+struct State<'f> {
     /// Number of the gradient that is added next.
     next: usize,
     waiting: BTreeMap<usize, (f64, Vec<f32>)>,
     nll: f64,
-    total: Option<Vec<f32>>,
+    total: &'f mut [f32],
 }
 
 impl<'f> Ordered<'f> {
-    /// For gradients of `len` numbers.
-    pub(super) fn new(len: usize, free: &'f Mutex<Vec<Vec<f32>>>) -> Self {
-        let state = State { next: 0, waiting: BTreeMap::new(), nll: 0.0, total: None };
+    /// Gradients whose sum is to be in `total`.
+    pub(super) fn new(total: &'f mut [f32], free: &'f Mutex<Vec<Vec<f32>>>) -> Self {
+        let len = total.len();
+        let state = State { next: 0, waiting: BTreeMap::new(), nll: 0.0, total };
         Self { len, state: Mutex::new(state), free }
     }
 
@@ -43,24 +44,22 @@ impl<'f> Ordered<'f> {
         let state = &mut *lock(&self.state);
         state.waiting.insert(i, (nll, dw));
         while let Some((nll, dw)) = state.waiting.remove(&state.next) {
+            if state.next == 0 {
+                state.total.copy_from_slice(&dw);
+            } else {
+                state.total.iter_mut().zip(&dw).for_each(|(total, dw)| *total += dw);
+            }
             state.next += 1;
             state.nll += nll;
-            match &mut state.total {
-                None => state.total = Some(dw),
-                Some(total) => {
-                    total.iter_mut().zip(&dw).for_each(|(total, dw)| *total += dw);
-                    lock(self.free).push(dw);
-                }
-            }
+            lock(self.free).push(dw);
         }
     }
 
-    /// The sum of the likelihoods; adds that of the gradients to `dw`.
-    pub(super) fn total(self, dw: &mut [f64]) -> f64 {
+    /// The sum of the likelihoods; that of the gradients is where it was to be.
+    pub(super) fn total(self) -> f64 {
         let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-        if let Some(total) = state.total {
-            dw.iter_mut().zip(&total).for_each(|(dw, total)| *dw += f64::from(*total));
-            lock(self.free).push(total);
+        if state.next == 0 {
+            state.total.fill(0.0);
         }
         state.nll
     }

@@ -4,6 +4,7 @@ use fearless_simd::{Simd, f32x4, f32x16, prelude::*};
 use fluxlet::{Gradient, Real, Weights};
 
 use crate::lanes::{LANES, Lanes};
+use crate::outer::Outer;
 use crate::product;
 
 /// Weights of a training step, \[f32\].
@@ -91,6 +92,8 @@ impl<S: Simd> Weights<Lanes<S>> for Shared<'_> {
 pub(super) struct Sums<'g, S: Simd> {
     pub(super) simd: S,
     pub(super) sums: &'g mut [f32],
+    /// Products that wait for the last rows of a tile.
+    pub(super) outer: &'g mut Outer<S>,
 }
 
 impl<S: Simd> Gradient<Lanes<S>> for Sums<'_, S> {
@@ -134,10 +137,10 @@ impl<S: Simd> Gradient<Lanes<S>> for Sums<'_, S> {
     }
     #[inline(always)]
     fn add_product(&mut self, dout: &[Lanes<S>], x: &[Lanes<S>], y: &[Lanes<S>]) {
-        product::add_outer(self.sums, dout, x, y);
+        self.outer.add(self.sums, dout, x, y);
     }
     #[inline(always)]
     fn part(&mut self, start: usize, len: usize) -> impl Gradient<Lanes<S>> {
-        Sums { simd: self.simd, sums: &mut self.sums[start..start + len] }
+        Sums { simd: self.simd, sums: &mut self.sums[start..start + len], outer: self.outer }
     }
 }

@@ -3,10 +3,9 @@
 
 use core::ops::Range;
 
-use fluxlet::Base;
 use fluxlet::bijection::{Layer, Shape};
 use fluxlet::model::Parts;
-use rayon::prelude::*;
+use fluxlet::{Base, Real};
 
 /// Layers from data to latent, and the density of the latent.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,30 +72,28 @@ impl Stack {
         self.base_spans().1.end
     }
 
-    /// θ → w; constants in `w` stay. Layers are shared among the threads.
-    pub fn constrain(&self, theta: &[f64], mut w: &mut [f64]) {
-        let own = |span: Span| (w.split_off_mut(..span.weights.len()).unwrap_or_default(), span);
-        let layers: Vec<(&mut [f64], Span)> = self.spans().map(own).collect();
-        let (t, _) = self.base_spans();
-        self.base.constrain(self.dim, &theta[t], w);
-        layers.into_par_iter().for_each(|(w, span)| {
-            span.layer.constrain(span.shape, &theta[span.theta], w);
-        });
+    /// θ → w; constants in `w` stay.
+    pub fn constrain<R: Real>(&self, theta: &[R], w: &mut [R]) {
+        for Span { layer, shape, theta: t, weights } in self.spans() {
+            layer.constrain(shape, &theta[t], &mut w[weights]);
+        }
+        let (t, weights) = self.base_spans();
+        self.base.constrain(self.dim, &theta[t], &mut w[weights]);
     }
 
-    /// dw → dθ. Layers are shared among the threads.
-    pub fn constrain_backward(&self, theta: &[f64], w: &[f64], dw: &[f64], mut dtheta: &mut [f64]) {
-        let own = |span: Span| (dtheta.split_off_mut(..span.theta.len()).unwrap_or_default(), span);
-        let layers: Vec<(&mut [f64], Span)> = self.spans().map(own).collect();
-        let (t, weights) = self.base_spans();
-        let (w_base, dw_base) = (&w[weights.clone()], &dw[weights]);
-        dtheta.fill(0.0);
-        self.base.constrain_backward(self.dim, &theta[t], w_base, dw_base, dtheta);
-        layers.into_par_iter().for_each(|(dtheta, Span { layer, shape, theta: t, weights })| {
+    /// dw → dθ.
+    pub fn constrain_backward<R: Real>(&self, theta: &[R], w: &[R], dw: &[R], dtheta: &mut [R]) {
+        if let Some(first) = dtheta.first() {
+            let zero = first.lift(0.0);
+            dtheta.fill(zero);
+        }
+        for Span { layer, shape, theta: t, weights } in self.spans() {
             let (w, dw) = (&w[weights.clone()], &dw[weights]);
-            dtheta.fill(0.0);
-            layer.constrain_backward(shape, &theta[t], w, dw, dtheta);
-        });
+            layer.constrain_backward(shape, &theta[t.clone()], w, dw, &mut dtheta[t]);
+        }
+        let (t, weights) = self.base_spans();
+        let (w, dw) = (&w[weights.clone()], &dw[weights]);
+        self.base.constrain_backward(self.dim, &theta[t.clone()], w, dw, &mut dtheta[t]);
     }
 
     /// The packed model of these weights.

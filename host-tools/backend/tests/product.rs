@@ -3,11 +3,14 @@
 #[expect(dead_code, reason = "the kernels use the rest")]
 #[path = "../src/lanes.rs"]
 mod lanes;
+#[path = "../src/outer.rs"]
+mod outer;
 #[path = "../src/product.rs"]
 mod product;
 
 use fearless_simd::{Simd, f32x16, prelude::*};
 use lanes::{LANES, Lanes, with_lanes};
+use outer::Outer;
 
 /// Where weight (row, column) of `rows` rows of `len` weights stands: blocks of 8, 4, 2 and 1 rows, in
 /// each column by column.
@@ -75,15 +78,54 @@ fn check<S: Simd>(simd: S, rows: usize, width: usize, direct: usize) {
         }
     }
 
-    let mut dw = w.clone();
-    product::add_outer(&mut dw, &dout_lanes, x_lanes, y_lanes);
+}
+
+/// Outer products of `groups` groups of samples, each of them with these rows and inputs and then with
+/// the two exchanged.
+fn check_outer<S: Simd>(simd: S, groups: usize, rows: usize, width: usize, direct: usize) {
+    let inputs = width + direct;
+    let all: Vec<_> = (0..groups)
+        .map(|g| (numbers(simd, rows, 77 + 1000 * g), numbers(simd, inputs, 31 + 1000 * g)))
+        .collect();
+    let before: Vec<f32> = (0..rows * (inputs + 1)).map(number).collect();
+    let exchanged: Vec<f32> = (0..inputs * (rows + 1)).map(number).collect();
+    let (mut dw, mut dw_exchanged) = (before.clone(), exchanged.clone());
+    let mut outer = Outer::default();
+    for (g, ((_, dout), (_, x))) in all.iter().enumerate() {
+        outer.begin(g, groups);
+        outer.add(&mut dw, dout, &x[..width], &x[width..]);
+        outer.add(&mut dw_exchanged, x, dout, &[]);
+    }
+    let name = format!("{groups} groups, {rows} rows, {width} + {direct} inputs");
+    let one = [1.0; LANES];
+    let sum = |a: &dyn Fn(usize) -> [f32; LANES], b: &dyn Fn(usize) -> [f32; LANES]| -> f64 {
+        let product = |g| a(g).into_iter().zip(b(g)).map(|(a, b)| f64::from(a) * f64::from(b));
+        (0..groups).flat_map(product).sum()
+    };
     for row in 0..rows {
-        for column in 0..len {
-            let input = |s: usize| if column == 0 { 1.0 } else { f64::from(x[column - 1][s]) };
-            let terms = (0..LANES).map(|s| f64::from(dout[row][s]) * input(s));
-            let exact = at(row, column) + terms.sum::<f64>();
-            let got = dw[place(rows, len, row, column)];
-            near(got, exact, LANES, &format!("{name}: weight ({row}, {column})"));
+        for column in 0..=inputs {
+            let at = place(rows, inputs + 1, row, column);
+            let input = |g: usize| if column == 0 { one } else { all[g].1.0[column - 1] };
+            let exact = f64::from(before[at]) + sum(&|g| all[g].0.0[row], &input);
+            near(dw[at], exact, LANES * groups, &format!("{name}: weight ({row}, {column})"));
+        }
+    }
+    for row in 0..inputs {
+        for column in 0..=rows {
+            let at = place(inputs, rows + 1, row, column);
+            let input = |g: usize| if column == 0 { one } else { all[g].0.0[column - 1] };
+            let exact = f64::from(exchanged[at]) + sum(&|g| all[g].1.0[row], &input);
+            let what = format!("{name}, exchanged: weight ({row}, {column})");
+            near(dw_exchanged[at], exact, LANES * groups, &what);
+        }
+    }
+}
+
+#[test]
+fn outer_products_of_every_number_of_rows_are_the_sums_written_out() {
+    for rows in 1..=41 {
+        for (groups, width, direct) in [(1, 1, 0), (2, 3, 2), (4, 4, 9), (3, 8, 0), (4, 64, 0)] {
+            with_lanes!(simd => check_outer(simd, groups, rows, width, direct));
         }
     }
 }

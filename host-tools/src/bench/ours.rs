@@ -34,7 +34,7 @@ fn training_step(stack: Stack) -> Call {
     let cpu: &'static Cpu = Box::leak(Box::default());
     let (theta, w) = start(stack);
     let mut state = State::new(theta.clone(), f64::NAN, false);
-    let begin = Begin { units: vec![1.0; theta.len()], theta, w };
+    let begin = Begin { units: Vec::new(), theta, w };
     let mut stepper = Stepper::new(stack, begin, &TrainConfig::default(), cpu);
     let rows = normal(stack);
     let batch_len = Task::Train.batch() * stack.row_len();
@@ -48,7 +48,7 @@ fn training_step(stack: Stack) -> Call {
 
 /// The log density of each row of a batch.
 fn scoring(stack: Stack) -> Call {
-    let (cpu, w, rows) = (Cpu::default(), packed(&start(&stack).1), normal(&stack));
+    let (cpu, w, rows) = (Cpu::default(), start(&stack).1, normal(&stack));
     let mut out = vec![0.0; Task::LogProb.batch()];
     let batch_len = out.len() * stack.row_len();
     let mut at = 0;
@@ -57,7 +57,7 @@ fn scoring(stack: Stack) -> Call {
 
 /// A new row for each row of noise.
 fn sampling(stack: Stack) -> Call {
-    let (cpu, w, noise) = (Cpu::default(), packed(&start(&stack).1), normal(&stack));
+    let (cpu, w, noise) = (Cpu::default(), start(&stack).1, normal(&stack));
     let mut out = vec![0.0; Task::Sample.batch() * stack.dim];
     let batch_len = Task::Sample.batch() * stack.row_len();
     let mut at = 0;
@@ -72,9 +72,9 @@ fn next<'r>(rows: &'r [f32], len: usize, at: &mut usize) -> &'r [f32] {
 }
 
 /// θ near 0, and its w; permutations turn the order round, so that halves take turns.
-pub fn start(stack: &Stack) -> (Vec<f64>, Vec<f64>) {
+pub fn start(stack: &Stack) -> (Vec<f32>, Vec<f32>) {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
-    let theta: Vec<f64> = (0..stack.theta_len()).map(|_| rng.random_range(-0.1..0.1)).collect();
+    let theta: Vec<f32> = (0..stack.theta_len()).map(|_| rng.random_range(-0.1..0.1)).collect();
     let mut w = vec![0.0; stack.weight_len()];
     for span in stack.spans() {
         let w = &mut w[span.weights];
@@ -85,11 +85,6 @@ pub fn start(stack: &Stack) -> (Vec<f64>, Vec<f64>) {
     }
     stack.constrain(&theta, &mut w);
     (theta, w)
-}
-
-/// w as the backend reads it.
-fn packed(w: &[f64]) -> Vec<f32> {
-    w.iter().map(|w| *w as f32).collect()
 }
 
 fn normal(stack: &Stack) -> Vec<f32> {
@@ -116,7 +111,7 @@ mod tests {
     fn what_is_measured_is_a_density() {
         for flow in Flow::ALL {
             let stack = flow.stack();
-            let w = packed(&start(&stack).1);
+            let w = start(&stack).1;
             let rows = &normal(&stack)[..512 * stack.row_len()];
             let nll = Cpu::default().nll(&stack, &w, rows) / 512.0;
             // D/2 (1 + ln 2π) for the right density; small weights are not far from it.

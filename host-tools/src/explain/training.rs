@@ -344,9 +344,11 @@ impl Default for Worked {
 /// Adam's first step along the gradient.
 fn step(stack: &Stack, dtheta: &[f64], followed: usize) -> Step {
     let (learning_rate, clip) = (LEARNING_RATE, TrainConfig::default().clip);
-    let mut theta = THETA;
-    let (adam, mut moments) = (Adam::new(vec![1.0; theta.len()], clip), Moments::new(theta.len()));
-    adam.step(&mut moments, &mut theta, dtheta, 1.0, learning_rate);
+    let mut theta = THETA.map(|theta| theta as f32);
+    let gradient: Vec<f32> = dtheta.iter().map(|d| *d as f32).collect();
+    let (adam, mut moments) = (Adam::new(Vec::new(), clip), Moments::new(theta.len()));
+    adam.step(&mut moments, &mut theta, &gradient, 1.0, learning_rate);
+    let theta = theta.map(f64::from);
     let length = dtheta.iter().map(|d| d * d).sum::<f64>().sqrt();
     Step { length, clip, learning_rate, theta: theta[followed], cost: cost(stack, &theta) }
 }

@@ -7,7 +7,7 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use super::{Config, Trained};
 
-/// Bytes of `checkpoint.safetensors`: θ (f64) and w (f32) of the best epoch, one tensor each per
+/// Bytes of `checkpoint.safetensors`: θ and w (f32) of the best epoch, one tensor each per
 /// layer (`layer.0.Affine.theta`) and of the base (`base.theta`).
 pub fn checkpoint(trained: &Trained, config: &Config) -> Vec<u8> {
     let stack = &trained.stack;
@@ -19,20 +19,18 @@ pub fn checkpoint(trained: &Trained, config: &Config) -> Vec<u8> {
     let (theta, weights) = stack.base_spans();
     spans.push(("base".into(), theta, weights));
 
-    let tensors: Vec<(String, Dtype, Vec<u8>)> = spans
+    let bytes = |numbers: &[f32]| numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let tensors: Vec<(String, Vec<u8>)> = spans
         .into_iter()
         .flat_map(|(name, theta, weights)| {
-            let theta = trained.theta[theta].iter().flat_map(|x| x.to_le_bytes()).collect();
-            let weights = trained.weights[weights].iter().flat_map(|x| x.to_le_bytes()).collect();
             [
-                (format!("{name}.theta"), Dtype::F64, theta),
-                (format!("{name}.weights"), Dtype::F32, weights),
+                (format!("{name}.theta"), bytes(&trained.theta[theta])),
+                (format!("{name}.weights"), bytes(&trained.weights[weights])),
             ]
         })
         .collect();
-    let views = tensors.iter().map(|(name, dtype, bytes): &(String, Dtype, Vec<u8>)| {
-        let width = if *dtype == Dtype::F64 { 8 } else { 4 };
-        let view = TensorView::new(*dtype, vec![bytes.len() / width], bytes);
+    let views = tensors.iter().map(|(name, bytes)| {
+        let view = TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes);
         (name.as_str(), view.expect("a vector has the length of its bytes"))
     });
     let config = toml::to_string(config).expect("a configuration is a table");

@@ -32,7 +32,7 @@ pub struct Trained {
     /// What was trained.
     pub stack: Stack,
     /// Parameters of the best epoch.
-    pub theta: Vec<f64>,
+    pub theta: Vec<f32>,
     /// Their weights, as they are packed.
     pub weights: Vec<f32>,
     /// Every epoch of the run.
@@ -199,7 +199,7 @@ pub fn fit(
         }
     }
     let State { best, history, skipped, restores, .. } = state;
-    let weights = stepper.into_packed(&best.theta);
+    let weights = stepper.into_weights(&best.theta);
     Ok(Trained {
         stack,
         theta: best.theta,

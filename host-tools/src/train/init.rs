@@ -26,11 +26,12 @@ const REACH: f64 = 4.0;
 /// Where training starts.
 pub(crate) struct Begin {
     /// Free parameters.
-    pub(crate) theta: Vec<f64>,
+    pub(crate) theta: Vec<f32>,
     /// Weights, constants included.
-    pub(crate) w: Vec<f64>,
-    /// What counts as one step of each parameter: the spread of its column for a shift, 1 elsewhere.
-    pub(crate) units: Vec<f64>,
+    pub(crate) w: Vec<f32>,
+    /// What counts as one step of each parameter: the spread of its column for a shift, 1 elsewhere,
+    /// and for all that follow the last shift.
+    pub(crate) units: Vec<f32>,
 }
 
 /// A start from the data; `rows` \[n, D + C\] are finite.
@@ -41,8 +42,7 @@ pub(super) fn start(
     domains: &[Domain],
     rng: &mut impl Rng,
 ) -> Begin {
-    let (mut theta, mut w) = (vec![0.0; stack.theta_len()], vec![0.0; stack.weight_len()]);
-    let mut units = vec![1.0; theta.len()];
+    let mut begin = Begin { theta: Vec::new(), w: Vec::new(), units: Vec::new() };
     let (dim, width) = (stack.dim, stack.row_len());
     let count = rows.len() / width;
     let stride = count.div_ceil(MAX_ROWS);
@@ -56,15 +56,13 @@ pub(super) fn start(
     let (mut mirrored, mut turn) = (false, false);
     for span in stack.spans() {
         let Span { layer, shape, theta: t, weights } = span;
-        let (theta, units) = (&mut theta[t.clone()], &mut units[t]);
-        let w = &mut w[weights];
+        let (theta, w) = (&mut vec![0.0; t.len()][..], &mut vec![0.0; weights.len()][..]);
         layer.neutral(shape, 0.0, w);
         match layer {
             Layer::Affine => {
                 standardise(&x, dim, w);
-                for (unit, scale) in units.iter_mut().zip(&w[dim..2 * dim]) {
-                    *unit = 1.0 / scale;
-                }
+                begin.units.resize(t.start, 1.0);
+                begin.units.extend(w[dim..2 * dim].iter().map(|scale| (1.0 / scale) as f32));
             }
             Layer::Householder => match from {
                 Start::Identity => near_identity(dim, rng, w),
@@ -107,6 +105,7 @@ pub(super) fn start(
         }
         layer.unconstrain(shape, w, theta);
         layer.constrain(shape, theta, w);
+        begin.extend(theta, w);
         let mut scratch = vec![0.0; layer.scratch_len(shape)];
         for row in &mut x {
             layer.forward(shape, &*w, &mut row[..dim + shape.context], &mut scratch);
@@ -114,10 +113,20 @@ pub(super) fn start(
     }
     let (t, weights) = stack.base_spans();
     if let Base::Mixture(components) = stack.base {
-        mixture::fit(&x, components, &mut theta[t.clone()], rng);
-        stack.base.constrain(dim, &theta[t], &mut w[weights]);
+        let (mut theta, mut w) = (vec![0.0; t.len()], vec![0.0; weights.len()]);
+        mixture::fit(&x, components, &mut theta, rng);
+        stack.base.constrain(dim, &theta, &mut w);
+        begin.extend(&theta, &w);
     }
-    Begin { theta, w, units }
+    begin
+}
+
+impl Begin {
+    /// Adds the numbers of a layer or of the base.
+    fn extend(&mut self, theta: &[f64], w: &[f64]) {
+        self.theta.extend(theta.iter().map(|x| *x as f32));
+        self.w.extend(w.iter().map(|x| *x as f32));
+    }
 }
 
 /// Hidden units as torch starts a linear layer, uniform within ±1/√inputs; outputs with a tenth of
@@ -329,6 +338,7 @@ mod tests {
             let stack = Stack { dim: 3, context: 0, layers, base: Base::Normal };
             let mut rng = ChaCha8Rng::seed_from_u64(1);
             let w = start(&stack, Start::Identity, &rows, &[], &mut rng).w;
+            let w: Vec<f64> = w.into_iter().map(f64::from).collect();
             let latent = |x: [f64; 3]| {
                 let mut x = x;
                 for span in stack.spans() {

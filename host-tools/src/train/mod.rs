@@ -9,6 +9,7 @@ mod average;
 mod batch;
 mod checkpoint;
 mod config;
+mod constrain;
 mod diverge;
 mod features;
 mod fit;

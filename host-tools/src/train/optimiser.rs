@@ -12,13 +12,13 @@ use serde::{Deserialize, Serialize};
 pub(super) const CHUNK: usize = 4096;
 const BETA_1: f64 = 0.9;
 const BETA_2: f64 = 0.999;
-const EPSILON: f64 = 1e-8;
+const EPSILON: f32 = 1e-8;
 
 /// Running means of every parameter's gradient and of its square.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Moments {
-    mean: Vec<f64>,
-    square: Vec<f64>,
+    mean: Vec<f32>,
+    square: Vec<f32>,
     /// Gradients that they are of.
     pub(super) count: usize,
 }
@@ -41,21 +41,22 @@ impl Moments {
 /// then take steps that mean as much, whatever the unit of the data.
 #[derive(Clone, Debug)]
 pub(crate) struct Adam {
-    units: Vec<f64>,
+    /// Those of the first parameters; the rest have 1.
+    units: Vec<f32>,
     /// Share of each parameter that is taken off it, times the learning rate; empty for Adam.
-    decay: Vec<f64>,
+    decay: Vec<f32>,
     clip: f64,
 }
 
 impl Adam {
-    /// For parameters of these units; a gradient whose length in them exceeds `clip` is cut to it.
-    pub(crate) fn new(units: Vec<f64>, clip: f64) -> Self {
+    /// For parameters of which the first have these units, and the others 1; a gradient whose length in
+    /// them exceeds `clip` is cut to it.
+    pub(crate) fn new(units: Vec<f32>, clip: f64) -> Self {
         Self { units, decay: Vec::new(), clip }
     }
 
     /// AdamW, with a decay for each parameter.
-    pub(super) fn with_decay(self, decay: Vec<f64>) -> Self {
-        assert_eq!(decay.len(), self.units.len(), "one decay a parameter");
+    pub(super) fn with_decay(self, decay: Vec<f32>) -> Self {
         Self { decay, ..self }
     }
 
@@ -64,8 +65,8 @@ impl Adam {
     pub(crate) fn step(
         &self,
         moments: &mut Moments,
-        theta: &mut [f64],
-        dtheta: &[f64],
+        theta: &mut [f32],
+        dtheta: &[f32],
         scale: f64,
         learning_rate: f64,
     ) -> bool {
@@ -77,45 +78,62 @@ impl Adam {
         let correct_1 = 1.0 - BETA_1.powi(moments.count as i32);
         let correct_2 = 1.0 - BETA_2.powi(moments.count as i32);
         let pace = Pace {
-            scale: if norm > self.clip { scale * self.clip / norm } else { scale },
-            rate: learning_rate / correct_1,
-            root: 1.0 / correct_2.sqrt(),
+            scale: (if norm > self.clip { scale * self.clip / norm } else { scale }) as f32,
+            rate: (learning_rate / correct_1) as f32,
+            root: (1.0 / correct_2.sqrt()) as f32,
         };
         if !self.decay.is_empty() {
             let chunks = theta.par_chunks_mut(CHUNK).zip(self.decay.par_chunks(CHUNK));
             chunks.for_each(|(theta, decay)| {
                 for (theta, decay) in theta.iter_mut().zip(decay) {
-                    *theta -= learning_rate * decay * *theta;
+                    *theta -= learning_rate as f32 * decay * *theta;
                 }
             });
         }
         let mean = moments.mean.par_chunks_mut(CHUNK);
         let moments = mean.zip(moments.square.par_chunks_mut(CHUNK));
-        let gradient = dtheta.par_chunks(CHUNK).zip(self.units.par_chunks(CHUNK));
-        let chunks = theta.par_chunks_mut(CHUNK).zip(gradient).zip(moments);
-        chunks.for_each(|((theta, (dtheta, units)), (mean, square))| {
+        let chunks = theta.par_chunks_mut(CHUNK).zip(dtheta.par_chunks(CHUNK)).zip(moments);
+        chunks.enumerate().for_each(|(i, ((theta, dtheta), (mean, square)))| {
+            let units = self.units_from(i * CHUNK, theta.len());
             dispatch!(Level::new(), _simd => pace.advance(theta, dtheta, units, mean, square));
         });
         true
     }
 
     /// Squared length of a gradient in the units of the parameters.
-    fn square_norm(&self, dtheta: &[f64]) -> f64 {
-        let chunks = dtheta.par_chunks(CHUNK).zip(self.units.par_chunks(CHUNK));
-        let sums: Vec<f64> = chunks
-            .map(|(dtheta, units)| dispatch!(Level::new(), _simd => sum_of_squares(dtheta, units)))
+    fn square_norm(&self, dtheta: &[f32]) -> f64 {
+        let sums: Vec<f64> = dtheta
+            .par_chunks(CHUNK)
+            .enumerate()
+            .map(|(i, dtheta)| {
+                let units = self.units_from(i * CHUNK, dtheta.len());
+                dispatch!(Level::new(), _simd => sum_of_squares(dtheta, units))
+            })
             .collect();
         sums.iter().sum()
     }
+
+    /// Units of at most `len` parameters from `first` on; those behind them have 1.
+    fn units_from(&self, first: usize, len: usize) -> &[f32] {
+        let units = self.units.get(first..).unwrap_or_default();
+        &units[..units.len().min(len)]
+    }
 }
 
-/// Σ (dᵢ uᵢ)², in eight interleaved sums that a compiler keeps in vectors.
+/// Σ (dᵢ uᵢ)², in eight interleaved sums that a compiler keeps in vectors. Units that are missing are 1.
 #[inline(always)]
-fn sum_of_squares(dtheta: &[f64], units: &[f64]) -> f64 {
+fn sum_of_squares(dtheta: &[f32], units: &[f32]) -> f64 {
+    let (head, tail) = dtheta.split_at(units.len());
     let mut sums = [0.0; 8];
-    for (dtheta, units) in dtheta.chunks(8).zip(units.chunks(8)) {
+    for (dtheta, units) in head.chunks(8).zip(units.chunks(8)) {
         for ((sum, d), unit) in sums.iter_mut().zip(dtheta).zip(units) {
-            *sum += (d * unit) * (d * unit);
+            let d = f64::from(*d) * f64::from(*unit);
+            *sum += d * d;
+        }
+    }
+    for dtheta in tail.chunks(8) {
+        for (sum, d) in sums.iter_mut().zip(dtheta) {
+            *sum += f64::from(*d) * f64::from(*d);
         }
     }
     sums.iter().sum()
@@ -125,30 +143,46 @@ fn sum_of_squares(dtheta: &[f64], units: &[f64]) -> f64 {
 #[derive(Clone, Copy)]
 struct Pace {
     /// Of the gradient.
-    scale: f64,
+    scale: f32,
     /// Learning rate over 1 − β₁ᵗ.
-    rate: f64,
+    rate: f32,
     /// 1/√(1 − β₂ᵗ).
-    root: f64,
+    root: f32,
 }
 
 impl Pace {
+    /// Moves parameters; units that are missing are 1.
     #[inline(always)]
     fn advance(
         self,
-        theta: &mut [f64],
-        dtheta: &[f64],
-        units: &[f64],
-        mean: &mut [f64],
-        square: &mut [f64],
+        theta: &mut [f32],
+        dtheta: &[f32],
+        units: &[f32],
+        mean: &mut [f32],
+        square: &mut [f32],
     ) {
+        let (theta, theta_tail) = theta.split_at_mut(units.len());
+        let (dtheta, dtheta_tail) = dtheta.split_at(units.len());
+        let (mean, mean_tail) = mean.split_at_mut(units.len());
+        let (square, square_tail) = square.split_at_mut(units.len());
         let moments = mean.iter_mut().zip(square).zip(units);
         for ((theta, d), ((mean, square), unit)) in theta.iter_mut().zip(dtheta).zip(moments) {
-            let d = d * unit * self.scale;
-            *mean = BETA_1 * *mean + (1.0 - BETA_1) * d;
-            *square = BETA_2 * *square + (1.0 - BETA_2) * d * d;
-            *theta -= self.rate * unit * *mean / (square.sqrt() * self.root + EPSILON);
+            self.advance_one(theta, *d, *unit, mean, square);
         }
+        let moments = mean_tail.iter_mut().zip(square_tail);
+        for ((theta, d), (mean, square)) in theta_tail.iter_mut().zip(dtheta_tail).zip(moments) {
+            self.advance_one(theta, *d, 1.0, mean, square);
+        }
+    }
+
+    #[inline(always)]
+    fn advance_one(self, theta: &mut f32, d: f32, unit: f32, mean: &mut f32, square: &mut f32) {
+        const KEPT_1: f32 = BETA_1 as f32;
+        const KEPT_2: f32 = BETA_2 as f32;
+        let d = d * unit * self.scale;
+        *mean = KEPT_1 * *mean + (1.0 - BETA_1) as f32 * d;
+        *square = KEPT_2 * *square + (1.0 - BETA_2) as f32 * d * d;
+        *theta -= self.rate * unit * *mean / (square.sqrt() * self.root + EPSILON);
     }
 }
 
@@ -166,7 +200,7 @@ mod tests {
 
     #[test]
     fn two_steps_are_those_of_torch() {
-        // torch 2.15, float64: p = [0.5, -2.0]; Adam(lr=0.1) and AdamW(lr=0.1, weight_decay=0.01), two
+        // torch 2.15, float64 (here it is float32): p = [0.5, -2.0]; Adam(lr=0.1) and AdamW(lr=0.1, weight_decay=0.01), two
         // steps with the gradients [0.3, -0.2] and [-0.1, 0.4].
         let gradients = [[0.3, -0.2], [-0.1, 0.4]];
         let run = |adam: Adam| {
@@ -177,8 +211,11 @@ mod tests {
             theta
         };
         let adam = Adam::new(vec![1.0; 2], f64::INFINITY);
-        let close = |a: [f64; 2], b: [f64; 2]| {
-            assert!((a[0] - b[0]).abs() < 1e-12 && (a[1] - b[1]).abs() < 1e-12, "{a:?}");
+        let close = |a: [f32; 2], b: [f64; 2]| {
+            assert!(
+                (f64::from(a[0]) - b[0]).abs() < 1e-7 && (f64::from(a[1]) - b[1]).abs() < 3e-7,
+                "{a:?}"
+            );
         };
         close(run(adam.clone()), ADAM);
         close(run(adam.with_decay(vec![0.01; 2])), ADAM_W);
@@ -191,7 +228,7 @@ mod tests {
     fn a_gradient_that_is_not_finite_moves_nothing() {
         let (mut theta, mut moments) = ([1.0, 2.0], Moments::new(2));
         let before = moments.clone();
-        for bad in [f64::NAN, f64::INFINITY] {
+        for bad in [f32::NAN, f32::INFINITY] {
             let adam = Adam::new(vec![1.0; 2], 5.0);
             assert!(!adam.step(&mut moments, &mut theta, &[0.0, bad], 1.0, 0.1));
         }
@@ -200,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_long_gradient_moves_as_one_of_the_longest_length() {
-        let step = |gradient: [f64; 2], clip| {
+        let step = |gradient: [f32; 2], clip| {
             let (mut theta, mut moments) = ([0.0; 2], Moments::new(2));
             let adam = Adam::new(vec![1.0; 2], clip);
             adam.step(&mut moments, &mut theta, &[1.0, 1.0], 1.0, 0.1);
@@ -208,6 +245,6 @@ mod tests {
             theta
         };
         let (clipped, short) = (step([30.0, 40.0], 5.0), step([3.0, 4.0], f64::INFINITY));
-        assert!((clipped[0] - short[0]).abs() < 1e-12 && (clipped[1] - short[1]).abs() < 1e-12);
+        assert!((clipped[0] - short[0]).abs() < 1e-7 && (clipped[1] - short[1]).abs() < 1e-7);
     }
 }

@@ -124,7 +124,7 @@ mod tests {
     fn a_state_is_read_back_bit_for_bit() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("resume.state");
-        let mut state = State::new(vec![0.1, -0.0, f64::MIN_POSITIVE], f64::INFINITY, true);
+        let mut state = State::new(vec![0.1, -0.0, f32::MIN_POSITIVE], f64::INFINITY, true);
         state.end_epoch(f64::NAN);
         save(&path, &origin(), &state).unwrap();
         let (read, again) = load(&path).unwrap();

@@ -15,11 +15,11 @@ pub struct State {
     /// Batches seen, skipped ones included.
     pub(super) step: usize,
     /// Free parameters.
-    pub(super) theta: Vec<f64>,
+    pub(super) theta: Vec<f32>,
     /// The optimiser's means.
     pub(super) moments: Moments,
     /// Running average of θ, where the configuration wants one.
-    pub(super) average: Option<Vec<f64>>,
+    pub(super) average: Option<Vec<f32>>,
     /// What the learning rate is multiplied by, after plateaus and divergences.
     pub(super) rate_factor: f64,
     /// The epoch that has begun.
@@ -67,12 +67,12 @@ pub(super) struct Best {
     /// Mean NLL of the held-out rows.
     pub(super) validation_nll: f64,
     /// Its parameters, averaged where the configuration wants that.
-    pub(super) theta: Vec<f64>,
+    pub(super) theta: Vec<f32>,
 }
 
 impl State {
     /// A run that begins at `theta`, with this validation NLL.
-    pub(crate) fn new(theta: Vec<f64>, validation_nll: f64, averaged: bool) -> Self {
+    pub(crate) fn new(theta: Vec<f32>, validation_nll: f64, averaged: bool) -> Self {
         Self {
             step: 0,
             moments: Moments::new(theta.len()),
@@ -89,7 +89,7 @@ impl State {
     }
 
     /// The parameters that are validated and kept: averaged ones where there are some.
-    pub(super) fn kept(&self) -> &[f64] {
+    pub(super) fn kept(&self) -> &[f32] {
         self.average.as_deref().unwrap_or(&self.theta)
     }
 
@@ -108,8 +108,9 @@ impl State {
         let best = self.best.validation_nll;
         // A NaN is better than nothing only where the start is one too.
         if validation_nll < best || (best.is_nan() && validation_nll.is_finite()) {
-            let theta = self.kept().to_vec();
-            self.best = Best { epoch: epoch.epoch, validation_nll, theta };
+            self.best.epoch = epoch.epoch;
+            self.best.validation_nll = validation_nll;
+            self.best.theta.copy_from_slice(self.average.as_deref().unwrap_or(&self.theta));
             self.plateau_since = epoch.epoch;
         }
         epoch

@@ -1,14 +1,13 @@
 //! One step: θ ─constrain→ w ─forward→ z, ladj ─→ NLL ─backward→ dw ─constrain_backward→ dθ ─Adam→ θ.
 //!
-//! θ, constrain and Adam are in f64 and cost little; forward and backward run in f32 on the very
-//! weights that are packed. Buffers live as long as the run.
-
-use rayon::prelude::*;
+//! What is kept is in f32, and forward and backward run on the very weights that are packed. Buffers
+//! live as long as the run.
 
 use super::batch::Batch;
 use super::config::{Optimiser, TrainConfig};
+use super::constrain::{constrain, constrain_backward};
 use super::init::Begin;
-use super::optimiser::{Adam, CHUNK};
+use super::optimiser::Adam;
 use super::state::State;
 use crate::backend::Backend;
 use crate::stack::Stack;
@@ -19,11 +18,8 @@ pub(crate) struct Stepper<'s, B> {
     backend: &'s B,
     adam: Adam,
     average: f64,
-    w: Vec<f64>,
-    /// `w` as it is packed.
-    packed: Vec<f32>,
-    dw: Vec<f64>,
-    dtheta: Vec<f64>,
+    w: Vec<f32>,
+    dw: Vec<f32>,
 }
 
 impl<'s, B: Backend> Stepper<'s, B> {
@@ -39,27 +35,15 @@ impl<'s, B: Backend> Stepper<'s, B> {
         if config.optimiser == Optimiser::AdamW {
             adam = adam.with_decay(decays(stack, config.decay()));
         }
-        let mut new = Self {
-            stack,
-            backend,
-            adam,
-            average: config.average,
-            packed: vec![0.0; w.len()],
-            dw: vec![0.0; w.len()],
-            dtheta: vec![0.0; theta.len()],
-            w,
-        };
+        let mut new =
+            Self { stack, backend, adam, average: config.average, dw: vec![0.0; w.len()], w };
         new.constrain(&theta);
         new
     }
 
-    /// θ → w → the weights of the next evaluation.
-    pub(super) fn constrain(&mut self, theta: &[f64]) {
-        self.stack.constrain(theta, &mut self.w);
-        let chunks = self.packed.par_chunks_mut(CHUNK).zip(self.w.par_chunks(CHUNK));
-        chunks.for_each(|(packed, w)| {
-            packed.iter_mut().zip(w).for_each(|(packed, w)| *packed = *w as f32);
-        });
+    /// θ → the weights of the next evaluation.
+    pub(super) fn constrain(&mut self, theta: &[f32]) {
+        constrain(self.stack, theta, &mut self.w);
     }
 
     /// Moves `state` by the gradient of a batch. A batch whose likelihood or gradient is not finite
@@ -67,9 +51,9 @@ impl<'s, B: Backend> Stepper<'s, B> {
     pub(crate) fn step(&mut self, state: &mut State, batch: Batch, learning_rate: f64) {
         let nll = self.gradient(batch.rows);
         let State { theta, moments, .. } = &mut *state;
-        self.stack.constrain_backward(theta, &self.w, &self.dw, &mut self.dtheta);
+        let dtheta = constrain_backward(self.stack, theta, &self.w, &mut self.dw);
         let per_row = 1.0 / batch.chosen.len() as f64;
-        if nll.is_finite() && self.adam.step(moments, theta, &self.dtheta, per_row, learning_rate) {
+        if nll.is_finite() && self.adam.step(moments, theta, dtheta, per_row, learning_rate) {
             self.constrain(theta);
             state.follow(self.average);
             state.pass.add(nll, batch.chosen.len(), learning_rate);
@@ -86,8 +70,7 @@ impl<'s, B: Backend> Stepper<'s, B> {
 
     /// Σ −log p of `rows`; its gradient is then in `dw`.
     fn gradient(&mut self, rows: &[f32]) -> f64 {
-        self.dw.par_chunks_mut(CHUNK).for_each(|dw| dw.fill(0.0));
-        self.backend.nll_and_grad(self.stack, &self.packed, rows, &mut self.dw)
+        self.backend.nll_and_grad(self.stack, &self.w, rows, &mut self.dw)
     }
 
     /// Mean NLL of the `held_out` rows with the parameters that `state` would keep.
@@ -105,19 +88,19 @@ impl<'s, B: Backend> Stepper<'s, B> {
     /// Mean NLL of `rows` with the weights as they are.
     pub(super) fn nll(&self, rows: &[f32]) -> f64 {
         let count = rows.len() / self.stack.row_len();
-        self.backend.nll(self.stack, &self.packed, rows) / count as f64
+        self.backend.nll(self.stack, &self.w, rows) / count as f64
     }
 
     /// The weights of `theta`, as they are packed.
-    pub(super) fn into_packed(mut self, theta: &[f64]) -> Vec<f32> {
+    pub(super) fn into_weights(mut self, theta: &[f32]) -> Vec<f32> {
         self.constrain(theta);
-        self.packed
+        self.w
     }
 }
 
 /// The decay of each parameter: `decay` for the weights of networks, and none for their biases and
 /// whatever else a layer has, where 0 is no better than any other number.
-fn decays(stack: &Stack, decay: f64) -> Vec<f64> {
+fn decays(stack: &Stack, decay: f64) -> Vec<f32> {
     let mut decays = vec![0.0; stack.theta_len()];
     for span in stack.spans() {
         let Some((network, _)) = span.layer.conditioner(span.shape) else { continue };
@@ -126,7 +109,7 @@ fn decays(stack: &Stack, decay: f64) -> Vec<f64> {
         for group in network.groups() {
             for row in 0..group.count {
                 for column in 1..=group.fan_in {
-                    decays[first + group.position(row, column)] = decay;
+                    decays[first + group.position(row, column)] = decay as f32;
                 }
             }
         }
@@ -148,7 +131,7 @@ mod tests {
         assert_eq!(decays.len(), stack.theta_len());
         // 2 inputs, two hidden layers of 64, 2 × (3 · 8 − 1) outputs, in each of two couplings.
         let weights = 2 * (2 * 64 + 64 * 64 + 64 * 2 * 23);
-        assert_eq!(decays.iter().filter(|decay| **decay == 0.01).count(), weights);
+        assert_eq!(decays.iter().filter(|decay| **decay == 0.01_f32).count(), weights);
         let rotation = FlowConfig::default().stack(4, 0, false).unwrap();
         assert!(self::decays(&rotation, 0.01).iter().all(|decay| *decay == 0.0));
     }
