@@ -53,6 +53,22 @@ fn the_thread_count_never_shows_in_the_result() {
 }
 
 #[test]
+fn a_reversible_run_learns_the_same() {
+    let folder = folder();
+    let options = "--flow coupling --hidden 16,16 --layers 8 --epochs 20";
+    let nll = |run: &str, more: &str| -> f64 {
+        let said = folder.ok(&format!("train x.csv -o {run} {options} {more}"));
+        assert!(!said.contains("missed"), "{said}");
+        let (_, cells) = parse_csv(&folder.text(&format!("{run}/history.csv")));
+        column(&cells, 1)[19]
+    };
+    let (usual, reversible) = (nll("usual", ""), nll("1", "--reversible --threads 1"));
+    assert!((usual - reversible).abs() < 0.01, "{usual} {reversible}");
+    nll("7", "--reversible --threads 7");
+    assert_same_run(&folder, "1", "7", &RESULTS);
+}
+
+#[test]
 fn another_seed_gives_another_model() {
     let folder = folder();
     folder.ok("train x.csv -o 0 --epochs 5");

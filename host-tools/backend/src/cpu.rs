@@ -3,7 +3,8 @@
 //! A batch is cut into shards whatever the number of threads, and the shards' sums are added in their
 //! order, so that the thread count never shows in the result. A shard goes through the flow in tiles
 //! of 64 rows, forward and at once back, so that what a layer keeps for the way back never leaves the
-//! cache: memory grows with the tile, not with the batch.
+//! cache: memory grows with the tile, not with the batch. A reversible flow does not even keep that:
+//! on the way back each layer's inverse finds its input again.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,6 +27,10 @@ const GROUPS: usize = 4;
 const TILE: usize = GROUPS * LANES;
 /// Most shards of a batch: as many threads find work, and so many sums are added up.
 const SHARDS: usize = 16;
+/// Share of a column's range by which a row that was found again may miss the row that it was.
+const DRIFT: f32 = 1e-3;
+/// The same in roundings of the column's largest number.
+const ROUNDINGS: f32 = 64.0;
 
 /// The CPU, on the threads of rayon's current pool.
 ///
@@ -33,18 +38,33 @@ const SHARDS: usize = 16;
 /// operating system needs to hand out fresh memory for it.
 #[derive(Debug, Default)]
 pub struct Cpu {
+    reversible: bool,
+    drifts: AtomicUsize,
     buffers: Mutex<Vec<Box<dyn Any + Send>>>,
     gradients: Mutex<Vec<Vec<f32>>>,
 }
 
 impl Cpu {
+    /// One that keeps nothing of a layer for the way back but finds it again by the layer's inverse.
+    ///
+    /// Where that misses a row by more than a thousandth of its column's range, the shard of the
+    /// batch is computed a second time, in the usual way.
+    pub fn reversible() -> Self {
+        Self { reversible: true, ..Self::default() }
+    }
+
+    /// Shards of batches that an inverse missed.
+    pub fn drifts(&self) -> usize {
+        self.drifts.load(Ordering::Relaxed)
+    }
+
     /// Where one thread takes rows through the flow.
     fn tape<'s, S: Simd>(
         &self,
         simd: S,
         stack: &'s Stack,
         w: &'s [f32],
-        keep: bool,
+        keep: Keep,
     ) -> Tape<'s, S> {
         let buffers = lock(&self.buffers).pop().and_then(|any| any.downcast().ok());
         Tape::new(simd, stack, w, keep, buffers.map_or_else(Buffers::default, |found| *found))
@@ -69,12 +89,24 @@ impl Backend for Cpu {
         let next = AtomicUsize::new(0);
         let sums = Ordered::new(dw, &self.gradients);
         let workers = rayon::current_num_threads().min(shards.len());
+        let (keep, drift) = if self.reversible {
+            (Keep::Layer, allowed_drift(rows, stack))
+        } else {
+            (Keep::All, Vec::new())
+        };
         (0..workers).into_par_iter().with_max_len(1).for_each(|_| {
             with_lanes!(simd => {
-                let mut tape = self.tape(simd, stack, w, true);
+                let mut tape = self.tape(simd, stack, w, keep);
                 while let Some((i, rows)) = take(&next, &shards) {
                     let mut dw = sums.buffer();
-                    let nll = tape.nll_and_grad(rows, &mut dw);
+                    let nll = tape.nll_and_grad(rows, &drift, &mut dw).unwrap_or_else(|| {
+                        self.drifts.fetch_add(1, Ordering::Relaxed);
+                        dw.fill(0.0);
+                        let mut tape = self.tape(simd, stack, w, Keep::All);
+                        let nll = tape.nll_and_grad(rows, &[], &mut dw);
+                        self.give_back(tape);
+                        nll.expect("what was kept does not drift")
+                    });
                     sums.add(i, nll, dw);
                 }
                 self.give_back(tape);
@@ -86,7 +118,7 @@ impl Backend for Cpu {
     fn log_prob(&self, stack: &Stack, w: &[f32], rows: &[f32], out: &mut [f32]) {
         in_shards(stack, rows, out, 1, |rows, out| {
             with_lanes!(simd => {
-                let mut tape = self.tape(simd, stack, w, false);
+                let mut tape = self.tape(simd, stack, w, Keep::Nothing);
                 tape.log_prob(rows, out);
                 self.give_back(tape);
             });
@@ -96,7 +128,7 @@ impl Backend for Cpu {
     fn inverse(&self, stack: &Stack, w: &[f32], rows: &[f32], out: &mut [f32]) {
         in_shards(stack, rows, out, stack.dim, |rows, out| {
             with_lanes!(simd => {
-                let mut tape = self.tape(simd, stack, w, false);
+                let mut tape = self.tape(simd, stack, w, Keep::Nothing);
                 tape.inverse(rows, out);
                 self.give_back(tape);
             });
@@ -124,12 +156,35 @@ fn in_shards(
         .for_each(|(rows, out)| work(rows, out));
 }
 
+/// How far the numbers of each column may be off, for [`Keep::Layer`].
+fn allowed_drift(rows: &[f32], stack: &Stack) -> Vec<f32> {
+    let column = |i: usize| {
+        let numbers = rows.iter().skip(i).step_by(stack.row_len());
+        let (low, high) = numbers
+            .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), x| (low.min(*x), high.max(*x)));
+        DRIFT * (high - low) + ROUNDINGS * f32::EPSILON * low.abs().max(high.abs())
+    };
+    (0..stack.dim).map(column).collect()
+}
+
+/// What of the way forward is kept for the way back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keep {
+    /// There is none.
+    Nothing,
+    /// Of one layer at a time; its input is found again by its inverse.
+    Layer,
+    /// Of all layers.
+    All,
+}
+
 /// Memory of a [`Tape`].
 struct Buffers<S: Simd> {
-    /// \[layers + 1, GROUPS, D + C\]: the rows before every layer, and behind the last. One of the
-    /// first axis where nothing is kept.
+    /// \[levels, GROUPS, D + C\]. Where all is kept, the rows before every layer and behind the last;
+    /// where one layer is, its input, its gradient, and a copy to work on; else the rows.
     x: Vec<Lanes<S>>,
-    /// What each layer keeps, \[layers, GROUPS, its own\]; room for one group where nothing is kept.
+    /// What each layer keeps, \[layers, GROUPS, its own\], or the one layer; room for one group where
+    /// nothing is kept.
     kept: Vec<Lanes<S>>,
     scratch: Vec<Lanes<S>>,
     outer: Outer<S>,
@@ -147,22 +202,26 @@ struct Tape<'s, S: Simd> {
     stack: &'s Stack,
     w: &'s [f32],
     spans: Vec<Span>,
-    keep: bool,
+    keep: Keep,
     buffers: Buffers<S>,
 }
 
 impl<'s, S: Simd> Tape<'s, S> {
-    fn new(simd: S, stack: &'s Stack, w: &'s [f32], keep: bool, buffers: Buffers<S>) -> Self {
+    fn new(simd: S, stack: &'s Stack, w: &'s [f32], keep: Keep, buffers: Buffers<S>) -> Self {
         let spans: Vec<Span> = stack.spans().collect();
         let of_layer = |s: &Span| {
-            let forward = s.layer.scratch_len(s.shape);
-            if keep { forward.max(s.layer.backward_scratch_len(s.shape)) } else { forward }
+            let (forward, backward) =
+                (s.layer.scratch_len(s.shape), s.layer.backward_scratch_len(s.shape));
+            if keep == Keep::Nothing { forward } else { forward.max(backward) }
         };
         let scratch = spans.iter().map(of_layer).max().unwrap_or(0);
         let scratch = scratch.max(stack.base.backward_scratch_len(stack.dim));
         let kept = spans.iter().map(|s| s.layer.kept_len(s.shape));
-        let kept = if keep { GROUPS * kept.sum::<usize>() } else { kept.max().unwrap_or(0) };
-        let levels = if keep { spans.len() + 1 } else { 1 };
+        let (levels, kept) = match keep {
+            Keep::Nothing => (1, kept.max().unwrap_or(0)),
+            Keep::Layer => (3, GROUPS * kept.max().unwrap_or(0)),
+            Keep::All => (spans.len() + 1, GROUPS * kept.sum::<usize>()),
+        };
         let mut tape = Self { simd, stack, w, spans, keep, buffers };
         let Buffers { x, kept: kept_buffer, scratch: scratch_buffer, .. } = &mut tape.buffers;
         let zero = Lanes::splat(simd, 0.0);
@@ -183,8 +242,9 @@ impl<'s, S: Simd> Tape<'s, S> {
         }
     }
 
-    /// Σ −log p of `rows` \[n, D + C\]; adds its gradient to `dw`.
-    fn nll_and_grad(&mut self, rows: &[f32], dw: &mut [f32]) -> f64 {
+    /// Σ −log p of `rows` \[n, D + C\]; adds its gradient to `dw`. Nothing where a row that was found
+    /// again is off by more than `drift` \[D\].
+    fn nll_and_grad(&mut self, rows: &[f32], drift: &[f32], dw: &mut [f32]) -> Option<f64> {
         let width = self.stack.row_len();
         let mut nll = 0.0;
         for rows in rows.chunks(TILE * width) {
@@ -192,9 +252,17 @@ impl<'s, S: Simd> Tape<'s, S> {
             let log_prob = self.forward(rows);
             let each = log_prob.iter().flat_map(|log_prob| log_prob.0.to_array());
             nll -= each.take(count).map(f64::from).sum::<f64>();
-            self.backward(count, dw);
+            let share = self.base_backward(count, dw);
+            if self.keep == Keep::All {
+                self.backward(count, share, dw);
+            } else {
+                self.backward_by_inverses(count, share, dw);
+                if !self.has_found(rows, drift) {
+                    return None;
+                }
+            }
         }
-        nll
+        Some(nll)
     }
 
     /// Takes at most 64 rows through the flow; their log densities, sixteen in each.
@@ -212,7 +280,8 @@ impl<'s, S: Simd> Tape<'s, S> {
         for (l, span) in spans.iter().enumerate() {
             let mut from = 0;
             let mut own = &mut *kept;
-            if *keep {
+            let keep = *keep == Keep::All;
+            if keep {
                 (own, kept) = kept.split_at_mut(GROUPS * span.layer.kept_len(span.shape));
                 x.copy_within(l * level..(l + 1) * level, (l + 1) * level);
                 from = (l + 1) * level;
@@ -223,13 +292,14 @@ impl<'s, S: Simd> Tape<'s, S> {
                 x: &mut x[from..from + groups * width],
                 width,
                 ladj: &mut ladj,
-                keep: *keep,
+                keep,
                 kept: own,
                 scratch,
             });
         }
         let (_, base) = stack.base_spans();
-        let z = &x[x.len() - level..][..groups * width];
+        let z = if *keep == Keep::All { spans.len() * level } else { 0 };
+        let z = &x[z..][..groups * width];
         let w = Shared(&w[base]);
         simd.vectorize(
             #[inline(always)]
@@ -242,10 +312,11 @@ impl<'s, S: Simd> Tape<'s, S> {
         ladj
     }
 
-    /// Back from what the last call of [`Self::forward`] left, which took `count` rows.
-    fn backward(&mut self, count: usize, dw: &mut [f32]) {
-        let Self { simd, stack, w, spans, buffers, .. } = self;
-        let Buffers { x, kept, scratch, outer } = buffers;
+    /// Turns z, as the last call of [`Self::forward`] left it of `count` rows, into its gradient; what
+    /// each row counts.
+    fn base_backward(&mut self, count: usize, dw: &mut [f32]) -> [Lanes<S>; GROUPS] {
+        let Self { simd, stack, w, spans, keep, buffers } = self;
+        let Buffers { x, scratch, outer, .. } = buffers;
         let (dim, width) = (stack.dim, stack.row_len());
         let groups = count.div_ceil(LANES);
         let level = GROUPS * width;
@@ -258,29 +329,46 @@ impl<'s, S: Simd> Tape<'s, S> {
                 }
             }
         }
+        let at = if *keep == Keep::All {
+            spans.len() * level
+        } else {
+            x.copy_within(..level, level);
+            level
+        };
+        let z = &mut x[at..][..groups * width];
         let (_, base) = stack.base_spans();
-        let z = &mut x[spans.len() * level..][..groups * width];
-        let (w_base, dw_base) = (Shared(&w[base.clone()]), &mut dw[base]);
+        let (w, dw) = (Shared(&w[base.clone()]), &mut dw[base]);
         simd.vectorize(
             #[inline(always)]
             || {
                 for (z, share) in z.chunks_exact_mut(width).zip(share) {
-                    let dw = Sums { simd: *simd, sums: dw_base, outer: &mut *outer };
-                    stack.base.backward(w_base, &mut z[..dim], share, dw, scratch);
+                    let dw = Sums { simd: *simd, sums: dw, outer: &mut *outer };
+                    stack.base.backward(w, &mut z[..dim], share, dw, scratch);
                 }
             },
         );
+        share
+    }
+
+    /// Back through the layers from what all of them kept of `count` rows.
+    fn backward(&mut self, count: usize, share: [Lanes<S>; GROUPS], dw: &mut [f32]) {
+        let Self { stack, w, spans, buffers, .. } = self;
+        let Buffers { x, kept, scratch, outer } = buffers;
+        let (dim, width) = (stack.dim, stack.row_len());
+        let len = count.div_ceil(LANES) * width;
+        let level = GROUPS * width;
         let mut kept = &mut kept[..];
         for (l, span) in spans.iter().enumerate().rev() {
             let own;
             let own_len = GROUPS * span.layer.kept_len(span.shape);
             (kept, own) = kept.split_at_mut(kept.len() - own_len);
             let (x, dz) = x[l * level..].split_at_mut(level);
+            let (x, dz) = (&mut x[..len], &mut dz[..len]);
             span.layer.visit(Backward {
                 shape: span.shape,
                 w: Shared(&w[span.weights.clone()]),
-                x: &mut x[..groups * width],
-                dz: &mut dz[..groups * width],
+                x,
+                dz,
                 width,
                 dladj: &share,
                 dw: &mut dw[span.weights.clone()],
@@ -292,6 +380,52 @@ impl<'s, S: Simd> Tape<'s, S> {
                 x[..dim].copy_from_slice(&dz[..dim]);
             }
         }
+    }
+
+    /// Back through the layers, each of which finds its input again and then goes forward once more, to
+    /// keep what its way back needs.
+    fn backward_by_inverses(&mut self, count: usize, share: [Lanes<S>; GROUPS], dw: &mut [f32]) {
+        let Self { simd, stack, w, spans, buffers, .. } = self;
+        let Buffers { x, kept, scratch, outer } = buffers;
+        let width = stack.row_len();
+        let (len, level) = (count.div_ceil(LANES) * width, GROUPS * width);
+        let (x, rest) = x.split_at_mut(level);
+        let (dz, copy) = rest.split_at_mut(level);
+        let (x, dz, copy) = (&mut x[..len], &mut dz[..len], &mut copy[..len]);
+        for span in spans.iter().rev() {
+            let (shape, width) = (span.shape, width);
+            let w = Shared(&w[span.weights.clone()]);
+            span.layer.visit(Inverse { shape, w, x, width, scratch });
+            copy.copy_from_slice(x);
+            let ladj = &mut [Lanes::splat(*simd, 0.0); GROUPS];
+            span.layer.visit(Forward { shape, w, x: copy, width, ladj, keep: true, kept, scratch });
+            copy.copy_from_slice(x);
+            span.layer.visit(Backward {
+                shape,
+                w,
+                x: copy,
+                dz,
+                width,
+                dladj: &share,
+                dw: &mut dw[span.weights.clone()],
+                kept,
+                scratch,
+                outer,
+            });
+        }
+    }
+
+    /// Whether [`Self::backward_by_inverses`] came back to `rows`, each number to within `drift` \[D\].
+    fn has_found(&self, rows: &[f32], drift: &[f32]) -> bool {
+        let width = self.stack.row_len();
+        let groups = rows.chunks(LANES * width).zip(self.buffers.x.chunks_exact(width));
+        groups.into_iter().all(|(rows, x)| {
+            drift.iter().zip(x).enumerate().all(|(i, (drift, x))| {
+                let column = rows[i..].iter().step_by(width);
+                // A NaN is found nowhere.
+                column.zip(x.0.to_array()).all(|(row, x)| (x - row).abs() <= *drift)
+            })
+        })
     }
 
     /// Latent `rows` \[n, D + C\] → data \[n, D\].

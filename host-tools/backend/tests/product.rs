@@ -77,7 +77,6 @@ fn check<S: Simd>(simd: S, rows: usize, width: usize, direct: usize) {
             near(got, exact, rows, &format!("{name}: input {i} backward"));
         }
     }
-
 }
 
 /// Outer products of `groups` groups of samples, each of them with these rows and inputs and then with

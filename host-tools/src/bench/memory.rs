@@ -74,12 +74,13 @@ impl Peak {
     }
 }
 
-/// Trains the reference flow with `depth` couplings for some steps; the peak is this process's.
+/// Trains the reference flow with `depth` couplings for some steps, reversibly or as usual; the peak is
+/// this process's.
 ///
 /// # Errors
 ///
 /// [`Error`] where the system does not tell.
-pub fn peak(depth: usize) -> Result<Peak, Error> {
+pub fn peak(depth: usize, reversible: bool) -> Result<Peak, Error> {
     let stack = flows::coupling(depth);
     let parameters = stack.theta_len();
     let len = (BATCHES + 1) * BATCH * stack.row_len();
@@ -89,7 +90,8 @@ pub fn peak(depth: usize) -> Result<Peak, Error> {
     let rows = Rows { train: train_rows, held_out, domains: &[] };
     let config = TrainConfig { batch: BATCH, ..TrainConfig::default() };
     let plan = Plan { stack, start: Start::Identity, steps: 2 * BATCHES, config: &config };
-    fit(plan, rows, &Cpu::default(), None, &mut Silent)?;
+    let cpu = if reversible { Cpu::reversible() } else { Cpu::default() };
+    fit(plan, rows, &cpu, None, &mut Silent)?;
     let peak_bytes = peak_bytes()?;
     let threads = rayon::current_num_threads();
     Ok(Peak { depth, parameters, batch: BATCH, threads, peak_bytes, expected_bytes: peak_bytes })

@@ -42,6 +42,9 @@ pub(super) struct Args {
     /// Peak memory of training at depth 5, 10 and 20 instead, batch 8192, a process for each (Linux)
     #[arg(long, conflicts_with_all = ["peers", "quick"])]
     memory: bool,
+    /// With --memory: train reversibly
+    #[arg(long, requires = "memory")]
+    reversible: bool,
     /// With --memory: this depth only, in this process
     #[arg(long, value_name = "L", requires = "memory", value_parser = clap::value_parser!(u8).range(1..=64))]
     depth: Option<u8>,
@@ -84,11 +87,12 @@ fn memory(args: &Args) -> anyhow::Result<ExitCode> {
     let peaks = if let Some(depth) = args.depth {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
         bar.set_message(format!("training at depth {depth}"));
-        vec![pool.install(|| bench::peak(depth.into()))?]
+        vec![pool.install(|| bench::peak(depth.into(), args.reversible))?]
     } else {
         let program = std::env::current_exe().context("find the command's own file")?;
         let mut arguments = vec!["bench".into(), "--memory".into(), "--json".into()];
         arguments.extend(args.threads.map(|threads| format!("--threads={threads}")));
+        arguments.extend(args.reversible.then(|| "--reversible".into()));
         bench::peaks(&program, &arguments, &DEPTHS, |depth| {
             bar.set_message(format!("training at depth {depth}"));
         })?

@@ -48,11 +48,13 @@ impl Job<'_> {
         let origin = Origin::new(path, identity, config)?;
         let mut watch = Watch::new(origin, folder.state(), *checkpoint_every)?;
         let state = resumed.map(|(_, state)| state);
-        let outcome = pool
-            .install(|| train::run(rows, path, config.clone(), &Cpu::default(), state, &mut watch));
+        let cpu = if config.train.reversible { Cpu::reversible() } else { Cpu::default() };
+        let outcome =
+            pool.install(|| train::run(rows, path, config.clone(), &cpu, state, &mut watch));
         watch.end();
         match outcome {
-            Ok(outcome) => {
+            Ok(mut outcome) => {
+                outcome.report.notes.extend(drift(cpu.drifts()));
                 folder.write(&outcome)?;
                 Ok(Some(outcome))
             }
@@ -66,4 +68,15 @@ impl Job<'_> {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// What to tell of inverses that missed their rows.
+fn drift(drifts: usize) -> Option<String> {
+    let times = if drifts == 1 { "once".into() } else { format!("{drifts} times") };
+    (drifts > 0).then(|| {
+        format!(
+            "an inverse missed a row by more than a thousandth of its column's range; {times}, up \
+             to a sixteenth of a batch was computed again with every layer's numbers kept"
+        )
+    })
 }

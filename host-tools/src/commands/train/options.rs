@@ -97,6 +97,9 @@ pub(super) struct Options {
     /// Epochs without a better validation NLL before the run stops [default: 40]
     #[arg(long, value_name = "N")]
     patience: Option<usize>,
+    /// Keep nothing of a layer for the way back; its inverse finds its input again
+    #[arg(long)]
+    reversible: bool,
     /// Share of the normal rows that is held out
     #[arg(long, value_name = "SHARE")]
     held_out: Option<f64>,
@@ -151,6 +154,7 @@ impl Options {
         train.clip = self.clip.unwrap_or(train.clip);
         train.average = self.average.unwrap_or(train.average);
         train.patience = self.patience.unwrap_or(train.patience);
+        train.reversible |= self.reversible;
         train.batch = self.batch.unwrap_or(train.batch);
         data.held_out = self.held_out.unwrap_or(data.held_out);
         data.window = self.window.unwrap_or(data.window);

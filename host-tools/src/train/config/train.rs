@@ -72,6 +72,9 @@ pub struct TrainConfig {
     pub clip: f64,
     /// Epochs without a better validation NLL before the run stops.
     pub patience: usize,
+    /// On the way back, find each layer's input again by its inverse instead of keeping what every layer
+    /// computed: a step takes longer, and its memory no longer grows with depth.
+    pub reversible: bool,
     /// Seed of everything random.
     pub seed: u64,
 }
@@ -93,6 +96,7 @@ impl Default for TrainConfig {
             noise: 0.05,
             clip: 5.0,
             patience: 40,
+            reversible: false,
             seed: 0,
         }
     }
