@@ -61,6 +61,7 @@ job_clippy() {
     component clippy clippy
     cargo clippy --workspace --all-targets -- -D warnings
     cargo clippy -p fluxlet --features defmt -- -D warnings
+    cargo clippy -p fluxlet --no-default-features -- -D warnings
     (cd firmware && cargo clippy --lib --examples --tests -- -D warnings)
     in_firmware lint_boards
 }
@@ -110,6 +111,7 @@ job_firmware() {
 job_test() {
     (cd firmware && cargo test --lib)
     cargo test --release
+    cargo test -p fluxlet --no-default-features --features affine --test left_out
 }
 
 main() {

@@ -107,7 +107,13 @@ impl Base {
         let like = z[0];
         let half = like.lift(0.5);
         match self {
-            Self::Normal => {
+            Self::Mixture(components) if cfg!(feature = "mixture") => {
+                let logs = &mut scratch[..components];
+                mixture_logs(w, z, logs);
+                let (largest, sum) = largest_and_sum(logs);
+                largest + sum.ln()
+            }
+            _ => {
                 let normalizer = like.constant(HALF_LN_TAU) * like.lift(z.len() as f32);
                 -(half
                     * sum4(
@@ -117,12 +123,6 @@ impl Base {
                         |z, _| z * z,
                     ))
                     - normalizer
-            }
-            Self::Mixture(components) => {
-                let logs = &mut scratch[..components];
-                mixture_logs(w, z, logs);
-                let (largest, sum) = largest_and_sum(logs);
-                largest + sum.ln()
             }
         }
     }

@@ -100,7 +100,7 @@ impl<'m> FrontEnd<'m> {
             bands: size(4),
             floor: f32::from_bits(u32_at(head, 8..12)),
         };
-        let dct = Packed::new(dct);
+        let dct = Packed::new(dct)?;
         let sound = window.exists()
             && payload.len() == window.payload_len()
             && dct.iter().all(f32::is_finite);

@@ -85,6 +85,7 @@ pub fn forward(model: &Model, x: &mut [f32], scratch: &mut [f32]) -> f32 {
 }
 
 /// z → x in place; returns the sum of the inverses' ladj. Shapes as in [`forward`].
+#[cfg(feature = "inverse")]
 pub fn inverse(model: &Model, z: &mut [f32], scratch: &mut [f32]) -> f32 {
     // The layers are found from the front only; a stack is short, and sampling is the rare case.
     (0..model.layers().len()).rev().fold(0.0, |ladj, index| {
@@ -146,6 +147,7 @@ fn judge(model: &Model, input: &[f32], log_prob: f32) -> Reading {
 /// `choice` in [0, 1) picks the component of a mixture base. Shapes as in [`forward`].
 ///
 /// For a model with a front end x are features, not a window.
+#[cfg(feature = "inverse")]
 pub fn sample(model: &Model, noise: &mut [f32], choice: f32, scratch: &mut [f32]) {
     let (base, weights) = model.base();
     base.sample(weights, &mut noise[..model.dim()], choice);
@@ -197,6 +199,7 @@ impl<'m, const D: usize, const S: usize> Flow<'m, D, S> {
     }
 
     /// z → x in place; returns the ladj of the inverse.
+    #[cfg(feature = "inverse")]
     pub fn inverse(&self, z: &mut [f32; D]) -> f32 {
         inverse(&self.model, z, &mut [0.0; S])
     }
@@ -212,6 +215,7 @@ impl<'m, const D: usize, const S: usize> Flow<'m, D, S> {
     }
 
     /// A sample from `noise` of independent standard normals; see [`sample`].
+    #[cfg(feature = "inverse")]
     pub fn sample(&self, mut noise: [f32; D], choice: f32) -> [f32; D] {
         sample(&self.model, &mut noise, choice, &mut [0.0; S]);
         noise

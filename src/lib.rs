@@ -26,8 +26,8 @@
 //!
 //! ```
 //! # fn main() -> Result<(), fluxlet::Error> {
-//! // On a device: include_bytes!("model.flx").
-//! # let mut bytes = [0; 20 + 8 + 20];
+//! // On a device: fluxlet::include_model!("model.flx").
+//! # let mut bytes = vec![0; 20 + 8 + 20];
 //! # use fluxlet::{Base, model::Parts, bijection::{Layer, Shape}};
 //! # let shape = Shape::new(2, 0, 0);
 //! # Parts { dim: 2, context: 0, layers: &[(Layer::Affine, shape)], base: Base::Normal,
@@ -38,6 +38,19 @@
 //! # Ok(())
 //! # }
 //! ```
+
+/// The bytes of a model file, `&'static [u8]`, where a reader wants them: at a multiple of four.
+///
+/// The path is [`include_bytes!`]'s.
+#[macro_export]
+macro_rules! include_model {
+    ($path:expr) => {{
+        #[repr(C, align(4))]
+        struct Aligned<T: ?Sized>(T);
+        static MODEL: &Aligned<[u8]> = &Aligned(*include_bytes!($path));
+        &MODEL.0
+    }};
+}
 
 pub mod base;
 pub mod bijection;
@@ -51,7 +64,9 @@ pub mod weights;
 
 pub use base::Base;
 pub use detector::{Alarm, Calibration, LOG_PROB_MIN};
-pub use flow::{Flow, Reading, forward, inverse, log_prob, read, sample};
+pub use flow::{Flow, Reading, forward, log_prob, read};
+#[cfg(feature = "inverse")]
+pub use flow::{inverse, sample};
 pub use math::Real;
 pub use model::{Error, Model};
 pub use weights::{Gradient, Packed, Weights};

@@ -73,14 +73,14 @@ pub trait Real:
     /// `exponent` as a number.
     fn exponent_value(self, exponent: Self::Exponent) -> Self;
 
-    /// The greatest `k` in `0..bins` with `table[STRIDE k + column] ≤ self`, or 0; these numbers
-    /// increase.
-    fn search<const STRIDE: usize, W: Weights<Self>>(
+    /// The greatest `k` in `0..bins` with `table[STRIDE k + column] ≤ self`, or 0, where these numbers
+    /// increase; and the N numbers from `table[STRIDE k]` on, two rows at most.
+    fn search<const STRIDE: usize, const N: usize, W: Weights<Self>>(
         self,
         table: W,
         bins: usize,
         column: usize,
-    ) -> Self::Index;
+    ) -> (Self::Index, [Self; N]);
     /// N numbers from `table[stride index]` on, where every index is below `bins`.
     fn gather<const N: usize, W: Weights<Self>>(
         self,
@@ -284,13 +284,13 @@ impl Real for f32 {
         exponent as f32
     }
     #[inline(always)]
-    fn search<const STRIDE: usize, W: Weights<Self>>(
+    fn search<const STRIDE: usize, const N: usize, W: Weights<Self>>(
         self,
         table: W,
         bins: usize,
         column: usize,
-    ) -> usize {
-        table.bisect::<STRIDE>(bins, column, self, |number| self >= number)
+    ) -> (usize, [Self; N]) {
+        table.bisect::<STRIDE, N>(bins, column, self, |number| self >= number)
     }
     #[inline(always)]
     fn gather<const N: usize, W: Weights<Self>>(
@@ -380,13 +380,13 @@ impl Real for f64 {
         f64::from(exponent)
     }
     #[inline(always)]
-    fn search<const STRIDE: usize, W: Weights<Self>>(
+    fn search<const STRIDE: usize, const N: usize, W: Weights<Self>>(
         self,
         table: W,
         bins: usize,
         column: usize,
-    ) -> usize {
-        table.bisect::<STRIDE>(bins, column, self, |number| self >= number)
+    ) -> (usize, [Self; N]) {
+        table.bisect::<STRIDE, N>(bins, column, self, |number| self >= number)
     }
     #[inline(always)]
     fn gather<const N: usize, W: Weights<Self>>(
@@ -446,7 +446,8 @@ mod tests {
             (9.0, 2),
             (f32::NAN, 0),
         ] {
-            assert_eq!(x.search::<1, _>(&knots[..], 3, 0), bin, "x = {x}");
+            let found = x.search::<1, 2, _>(&knots[..], 3, 0);
+            assert_eq!(found, (bin, [knots[bin], knots[bin + 1]]), "x = {x}");
         }
     }
 }

@@ -82,6 +82,8 @@ pub enum Error {
         /// Bytes that are there.
         found: usize,
     },
+    /// The bytes do not begin at a multiple of four.
+    Alignment,
     /// The first four bytes are not those of a model.
     Magic,
     /// A format version of another time.
@@ -107,6 +109,11 @@ pub enum Error {
         layer: u16,
         /// Its code.
         code: u8,
+    },
+    /// The model needs a part of this crate that this build left out.
+    LeftOut {
+        /// The part.
+        part: Part,
     },
     /// A layer or the base has an impossible option or argument.
     Shape {
@@ -141,6 +148,12 @@ impl fmt::Display for Error {
             Self::TrailingBytes { expected, found } => {
                 write!(f, "the model has {found} bytes instead of {expected}: bytes were added")
             }
+            Self::Alignment => {
+                write!(
+                    f,
+                    "the model's bytes do not begin at a multiple of four; use include_model!"
+                )
+            }
             Self::Magic => write!(f, "not a fluxlet model: it does not begin with \"FLXM\""),
             Self::Version { found } => {
                 write!(
@@ -163,6 +176,13 @@ impl fmt::Display for Error {
                     "layer {layer} has the unknown code {code:#04x}: a newer version wrote this model"
                 )
             }
+            Self::LeftOut { part } => {
+                write!(
+                    f,
+                    "the model needs \"{}\", which was left out of this build",
+                    part.feature()
+                )
+            }
             Self::Shape { layer } => write!(f, "layer {layer} has an impossible shape"),
             Self::Weights { layer } => {
                 write!(f, "layer {layer} has weights that no such layer can have")
@@ -181,6 +201,56 @@ impl fmt::Display for Error {
 }
 
 impl core::error::Error for Error {}
+
+/// A part of this crate that a model may need and a build may leave out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Part {
+    /// A layer.
+    Layer(Layer),
+    /// Layers that run backwards.
+    Inverse,
+    /// The base density of several Gaussians.
+    Mixture,
+    /// The feature front end.
+    Windows,
+}
+
+impl Part {
+    /// Name of the cargo feature that includes it.
+    pub fn feature(self) -> &'static str {
+        match self {
+            Self::Layer(layer) => layer.feature(),
+            Self::Inverse => "inverse",
+            Self::Mixture => "mixture",
+            Self::Windows => "windows",
+        }
+    }
+
+    /// Whether this build has it.
+    #[inline(always)]
+    pub fn is_included(self) -> bool {
+        match self {
+            Self::Layer(layer) => layer.is_included(),
+            Self::Inverse => cfg!(feature = "inverse"),
+            Self::Mixture => cfg!(feature = "mixture"),
+            Self::Windows => cfg!(feature = "windows"),
+        }
+    }
+
+    fn must_be_included(self) -> Result<(), Error> {
+        if self.is_included() { Ok(()) } else { Err(Error::LeftOut { part: self }) }
+    }
+
+    /// Those that a layer needs.
+    #[inline(always)]
+    fn of(layer: Layer, shape: Shape) -> impl Iterator<Item = Self> {
+        let own = Some(Self::Layer(layer));
+        let inner = layer.is_conditioned().then_some(Self::Layer(shape.transformer));
+        let inverse = shape.inverted.then_some(Self::Inverse);
+        [own, inner, inverse].into_iter().flatten()
+    }
+}
 
 /// One layer of a model: what it is and its weights.
 #[derive(Clone, Copy, Debug)]
@@ -202,6 +272,7 @@ impl LayerWeights<'_> {
     }
 
     /// Latent towards data.
+    #[cfg(feature = "inverse")]
     pub(crate) fn inverse(&self, z: &mut [f32], scratch: &mut [f32]) -> f32 {
         let z = &mut z[..self.shape.dim + self.shape.context];
         self.layer.score(self.shape, self.weights, z, scratch, !self.shape.inverted)
@@ -353,9 +424,9 @@ impl<'m> Model<'m> {
             context,
             layers,
             records: words,
-            weights: Packed::new(&[]),
+            weights: Packed::none(),
             base: Base::Normal,
-            base_weights: Packed::new(&[]),
+            base_weights: Packed::none(),
             scratch_len: 0,
             front_end: None,
             context_scale: None,
@@ -369,12 +440,15 @@ impl<'m> Model<'m> {
             let record = Record::read(&mut rest, dim, context).ok_or(short)?;
             let code = record.code;
             let layer = record.layer.ok_or(Error::UnknownLayer { layer: index, code })?;
+            for part in Part::of(layer, record.shape) {
+                part.must_be_included()?;
+            }
             if !layer.exists(record.shape) || too_large(layer, record.shape) {
                 return Err(Error::Shape { layer: index });
             }
         }
         let (base_record, weights) = rest.split_first().ok_or(short)?;
-        model.weights = Packed::new(weights.as_flattened());
+        model.weights = Packed::new(weights.as_flattened()).ok_or(Error::Alignment)?;
         let mut start = 0;
         let mut rest = words;
         for index in 0..layers {
@@ -390,6 +464,9 @@ impl<'m> Model<'m> {
         model.base = Base::from_code(code, u16::from_le_bytes([low, high]))
             .filter(|_| option == 0)
             .ok_or(Error::Shape { layer: layers })?;
+        if model.base != Base::Normal {
+            Part::Mixture.must_be_included()?;
+        }
         model.base_weights = model.take_weights(&mut start, model.base.weight_len(dim), layers)?;
         if !model.base.valid(dim, model.base_weights) {
             return Err(Error::Weights { layer: layers });
@@ -417,8 +494,11 @@ impl<'m> Model<'m> {
             let len = u32_at(head, 4..8) as usize;
             let error = Error::Section { tag };
             let (payload, after) = after.split_at_checked(len).ok_or(error)?;
+            // Padded, so that the next one begins at a multiple of four.
+            let after = after.get(len.wrapping_neg() % 4..).ok_or(error)?;
             match tag {
                 tag::FEATURES => {
+                    Part::Windows.must_be_included()?;
                     let front_end = FrontEnd::new_checked(payload).ok_or(error)?;
                     if front_end.feature_len() != self.dim {
                         return Err(error);
@@ -429,7 +509,7 @@ impl<'m> Model<'m> {
                     self.calibration = Some(Calibration::new_checked(payload).ok_or(error)?);
                 }
                 tag::CONTEXT => {
-                    let weights = Packed::new(payload);
+                    let weights = Packed::new(payload).ok_or(error)?;
                     let fits = payload.len() == 8 * self.context;
                     let scales = weights.iter().skip(self.context);
                     if !fits
@@ -514,13 +594,23 @@ impl<'m> Model<'m> {
     }
 
     /// The density of the latent, and its weights.
+    #[inline(always)]
     pub fn base(&self) -> (Base, Packed<'m>) {
         (self.base, self.base_weights)
     }
 
     /// What turns a window of readings into the D features, if the model has it.
+    #[inline(always)]
     pub fn front_end(&self) -> Option<FrontEnd<'m>> {
-        self.front_end
+        if cfg!(feature = "windows") { self.front_end } else { None }
+    }
+
+    /// The parts that a build must include to read the model; some may come twice.
+    pub fn parts(&self) -> impl Iterator<Item = Part> {
+        let layers = self.layers().flat_map(|layer| Part::of(layer.layer, layer.shape));
+        let mixture = (self.base != Base::Normal).then_some(Part::Mixture);
+        let windows = self.front_end.map(|_| Part::Windows);
+        layers.chain(mixture).chain(windows)
     }
 
     /// The table that turns a score into a p-value, if the model has it.
@@ -559,7 +649,9 @@ pub struct Parts<'p> {
 impl Parts<'_> {
     /// Bytes that the model takes.
     pub fn byte_len(&self) -> usize {
-        let sections: usize = self.sections.iter().map(|(_, p)| field::SECTION + p.len()).sum();
+        let len =
+            |(_, payload): &([u8; 4], &[u8])| field::SECTION + payload.len().next_multiple_of(4);
+        let sections: usize = self.sections.iter().map(len).sum();
         let words = |(layer, _): &(Layer, Shape)| match layer.is_conditioned() {
             true => field::NETWORK_WORDS,
             false => 1,
@@ -610,6 +702,7 @@ impl Parts<'_> {
             put(tag);
             put(&long(payload.len()));
             put(payload);
+            put(&[0; 3][..payload.len().wrapping_neg() % 4]);
         }
         let checksum = checksum(out).to_le_bytes();
         out[field::CHECKSUM].copy_from_slice(&checksum);

@@ -18,26 +18,19 @@ pub trait Weights<R: Real>: Copy {
     fn values(self, like: R) -> impl Iterator<Item = R>;
     /// N weights at a time; fewer at the end are left out.
     fn chunks<const N: usize>(self, like: R) -> impl Iterator<Item = [R; N]>;
-    /// The greatest `k` in `0..rows` for which `reached` holds of number `column` of row k, or 0. A
-    /// row is `STRIDE` weights; `reached` holds up to some row and not beyond.
-    #[inline(always)]
-    fn bisect<const STRIDE: usize>(
+    /// The greatest `k` in `0..rows` for which `reached` holds of number `column` of row k, or 0; and
+    /// the N numbers of rows k and k + 1. A row is `STRIDE` weights, N of them two rows at most;
+    /// `reached` holds up to some row and not beyond.
+    fn bisect<const STRIDE: usize, const N: usize>(
         self,
         rows: usize,
         column: usize,
         like: R,
         reached: impl Fn(R) -> bool,
-    ) -> usize {
-        let (mut low, mut high) = (0, rows);
-        while high - low > 1 {
-            let middle = (low + high) / 2;
-            if reached(self.at(STRIDE * middle + column, like)) {
-                low = middle;
-            } else {
-                high = middle;
-            }
-        }
-        low
+    ) -> (usize, [R; N]) {
+        let reached = |k: &usize| reached(self.at(STRIDE * k + column, like));
+        let low = (0..rows).rev().find(reached).unwrap_or(0);
+        (low, self.load(STRIDE * low, like))
     }
     /// `len` weights at a time; fewer at the end are left out.
     fn rows(self, len: usize) -> impl Iterator<Item = Self>;
@@ -70,6 +63,33 @@ pub trait Weights<R: Real>: Copy {
     }
 }
 
+/// The greatest `k` in `0..rows` for which `reached` holds of row k of a table, or 0; and rows k and
+/// k + 1.
+///
+/// Either part of a step is as long as the other, with an overlap where the length is odd, so that the
+/// step moves one pointer.
+#[inline(always)]
+fn narrow<const STRIDE: usize, T>(
+    table: &[T],
+    rows: usize,
+    reached: impl Fn(&[T; STRIDE]) -> bool,
+) -> (usize, &[[T; STRIDE]]) {
+    let mut left = table.as_chunks::<STRIDE>().0.get(..=rows).unwrap_or(&[]);
+    let mut low = 0;
+    while left.len() > 2 {
+        let half = (left.len() - 1) / 2;
+        // Both are there; the fallback keeps the panic machinery out of a device's image.
+        let Some(above @ [first, ..]) = left.get(half..) else { break };
+        if reached(first) {
+            left = above;
+            low += half;
+        } else {
+            left = left.get(..left.len() - half).unwrap_or(above);
+        }
+    }
+    (low, left)
+}
+
 /// Weights of the same kind as the data; one set a lane where the kind is a vector.
 impl<R: Real> Weights<R> for &[R] {
     #[inline(always)]
@@ -89,6 +109,17 @@ impl<R: Real> Weights<R> for &[R] {
         core::array::from_fn(|n| self[start + n])
     }
     #[inline(always)]
+    fn bisect<const STRIDE: usize, const N: usize>(
+        self,
+        rows: usize,
+        column: usize,
+        like: R,
+        reached: impl Fn(R) -> bool,
+    ) -> (usize, [R; N]) {
+        let (low, rows) = narrow::<STRIDE, _>(self, rows, |row| reached(row[column]));
+        (low, rows.as_flattened().first_chunk().copied().unwrap_or([like; N]))
+    }
+    #[inline(always)]
     fn values(self, _like: R) -> impl Iterator<Item = R> {
         self.iter().copied()
     }
@@ -102,25 +133,40 @@ impl<R: Real> Weights<R> for &[R] {
     }
 }
 
-/// Weights in a packed model: little-endian `f32`, shared by all lanes.
+/// Weights in a packed model: little-endian `f32` at multiples of four bytes, so that a small core
+/// loads each into a register at once; shared by all lanes.
 #[derive(Clone, Copy, Debug)]
-pub struct Packed<'m>(&'m [[u8; 4]]);
+pub struct Packed<'m>(&'m [u32]);
+
+#[inline(always)]
+fn float(word: u32) -> f32 {
+    f32::from_bits(u32::from_le(word))
+}
 
 impl<'m> Packed<'m> {
     /// Reads `bytes` as weights; up to three bytes at the end that make no weight are left out.
-    pub fn new(bytes: &'m [u8]) -> Self {
-        Self(bytes.as_chunks().0)
+    /// `None` where they do not begin at a multiple of four.
+    pub fn new(bytes: &'m [u8]) -> Option<Self> {
+        match bytes.as_chunks::<4>().0 {
+            [] => Some(Self::none()),
+            words => bytemuck::try_cast_slice(words.as_flattened()).ok().map(Self),
+        }
+    }
+
+    /// No weights.
+    pub const fn none() -> Self {
+        Self(&[])
     }
 
     /// Weight `i`, or 0 past the end.
     #[inline(always)]
     pub fn get(self, i: usize) -> f32 {
-        f32::from_le_bytes(*self.0.get(i).unwrap_or(&[0; 4]))
+        float(*self.0.get(i).unwrap_or(&0))
     }
 
     /// All weights in order.
     pub fn iter(self) -> impl Iterator<Item = f32> + 'm {
-        self.0.iter().map(|bytes| f32::from_le_bytes(*bytes))
+        self.0.iter().map(|word| float(*word))
     }
 }
 
@@ -143,31 +189,21 @@ impl<R: Real> Weights<R> for Packed<'_> {
     fn load<const N: usize>(self, start: usize, like: R) -> [R; N] {
         // One comparison for N weights; see `part` for the fallback.
         let weights = self.0.get(start..).and_then(|rest| rest.first_chunk::<N>());
-        let weights = weights.unwrap_or(const { &[[0; 4]; N] });
-        weights.map(|bytes| like.lift(f32::from_le_bytes(bytes)))
+        let weights = weights.unwrap_or(const { &[0; N] });
+        weights.map(|word| like.lift(float(word)))
     }
     #[inline(always)]
-    fn bisect<const STRIDE: usize>(
+    fn bisect<const STRIDE: usize, const N: usize>(
         self,
         rows: usize,
         column: usize,
         like: R,
         reached: impl Fn(R) -> bool,
-    ) -> usize {
-        // The same steps on slices, whose lengths the compiler can see: no check is left.
-        let mut rows = self.0.as_chunks::<STRIDE>().0.get(..rows).unwrap_or(&[]);
-        let mut low = 0;
-        while rows.len() > 1 {
-            let half = rows.len() / 2;
-            let (below, above) = rows.split_at(half);
-            if reached(like.lift(f32::from_le_bytes(above[0][column]))) {
-                rows = above;
-                low += half;
-            } else {
-                rows = below;
-            }
-        }
-        low
+    ) -> (usize, [R; N]) {
+        let reached = |row: &[u32; STRIDE]| reached(like.lift(float(row[column])));
+        let (low, rows) = narrow(self.0, rows, reached);
+        let words = rows.as_flattened().first_chunk();
+        (low, words.unwrap_or(const { &[0; N] }).map(|word| like.lift(float(word))))
     }
     #[inline(always)]
     fn values(self, like: R) -> impl Iterator<Item = R> {
@@ -176,7 +212,7 @@ impl<R: Real> Weights<R> for Packed<'_> {
     #[inline(always)]
     fn chunks<const N: usize>(self, like: R) -> impl Iterator<Item = [R; N]> {
         let chunks = self.0.as_chunks::<N>().0.iter();
-        chunks.map(move |chunk| chunk.map(|bytes| like.lift(f32::from_le_bytes(bytes))))
+        chunks.map(move |chunk| chunk.map(|word| like.lift(float(word))))
     }
     #[inline(always)]
     fn rows(self, len: usize) -> impl Iterator<Item = Self> {

@@ -233,7 +233,7 @@ fn constrain_undoes_unconstrain() {
 fn packed_f32_and_slice_f32_weights_give_the_same_bits() {
     every_case(|case| {
         let bytes = packed(&case.w);
-        let packed = Packed::new(&bytes);
+        let packed = Packed::new(&bytes).unwrap();
         let slice: Vec<f32> = packed.iter().collect();
         let x: Vec<f32> = case.input().iter().map(|x| *x as f32).collect();
         let (layer, shape) = (case.layer, case.shape);
@@ -298,12 +298,16 @@ fn every_layer_has_a_valid_neutral() {
     every_case(|case| {
         let (layer, shape) = (case.layer, case.shape);
         assert_eq!(Layer::from_code(layer as u8), Some(layer));
-        assert!(layer.valid(shape, Packed::new(&packed(&case.w))), "{}: drawn", case.name());
+        assert!(
+            layer.valid(shape, Packed::new(&packed(&case.w)).unwrap()),
+            "{}: drawn",
+            case.name()
+        );
 
         let mut w = vec![f64::NAN; layer.weight_len(shape)];
         layer.neutral(shape, 0.0, &mut w);
         assert!(w.iter().all(|w| w.is_finite()), "{}: unwritten weight", case.name());
-        assert!(layer.valid(shape, Packed::new(&packed(&w))), "{}: neutral", case.name());
+        assert!(layer.valid(shape, Packed::new(&packed(&w)).unwrap()), "{}: neutral", case.name());
 
         // What has neither weights nor parameters is one map, and none of these is the identity.
         if w.is_empty() {
@@ -367,9 +371,9 @@ fn valid_refuses_what_is_no_bijection() {
         let shape = shape(arg.expect("a size that exists"));
         let mut w = vec![f64::NAN; layer.weight_len(shape)];
         layer.neutral(shape, 0.0, &mut w);
-        assert!(layer.valid(shape, Packed::new(&packed(&w))), "{}: neutral", layer.name());
+        assert!(layer.valid(shape, Packed::new(&packed(&w)).unwrap()), "{}: neutral", layer.name());
         w[i] = weight;
-        let valid = layer.valid(shape, Packed::new(&packed(&w)));
+        let valid = layer.valid(shape, Packed::new(&packed(&w)).unwrap());
         assert!(!valid, "{} option {option}: w[{i}] = {weight}", layer.name());
     }
 }
@@ -405,9 +409,9 @@ fn valid_refuses_networks_around_what_is_no_bijection() {
         assert!(layer.exists(shape), "{} {shape:?}", layer.name());
         let mut w = vec![f64::NAN; layer.weight_len(shape)];
         layer.neutral(shape, 0.0, &mut w);
-        assert!(layer.valid(shape, Packed::new(&packed(&w))), "{}: neutral", layer.name());
+        assert!(layer.valid(shape, Packed::new(&packed(&w)).unwrap()), "{}: neutral", layer.name());
         w[i] = weight;
-        let valid = layer.valid(shape, Packed::new(&packed(&w)));
+        let valid = layer.valid(shape, Packed::new(&packed(&w)).unwrap());
         assert!(!valid, "{} {transformer:?} option {option}: w[{i}] = {weight}", layer.name());
     }
 }

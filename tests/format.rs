@@ -177,7 +177,7 @@ fn a_written_model_has_every_field_where_the_page_says() {
     let read = Model::new_checked(&bytes).expect("the model is sound");
     let weight = f32::from_le_bytes(bytes[at("weights")..][..4].try_into().unwrap());
     assert_eq!(weight, read.layers().next().unwrap().weights.get(0));
-    assert_eq!(bytes[at("sections")..], *b"else\x07\0\0\0skipped");
+    assert_eq!(bytes[at("sections")..], *b"else\x07\0\0\0skipped\0");
 }
 
 #[test]

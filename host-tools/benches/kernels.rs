@@ -79,7 +79,8 @@ fn device(c: &mut Criterion) {
         group.bench_function(kernel.id(), |b| {
             b.iter(|| {
                 x.copy_from_slice(black_box(&kernel.rows[..shape.dim]));
-                layer.forward(shape, Packed::new(black_box(&bytes)), &mut x, &mut scratch)
+                let weights = Packed::new(black_box(&bytes)).expect("a vector is aligned");
+                layer.forward(shape, weights, &mut x, &mut scratch)
             });
         });
     }

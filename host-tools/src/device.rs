@@ -8,7 +8,10 @@ use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, anyhow, bail, ensure};
 use defmt_decoder::{DecodeError, Table};
+use fluxlet::Model;
 use object::{Object, ObjectSection, ObjectSymbol};
+
+use crate::inspect::features;
 
 /// A board that QEMU emulates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
@@ -132,6 +135,7 @@ impl Bench {
         let (target, _, _) = board.build();
         let model = model.canonicalize().with_context(|| format!("read {}", model.display()))?;
         let target_dir = self.firmware.join("target");
+        let parts = parts(&fs::read(&model)?);
         // The image of one model must not be read while another's is built.
         let _lock = lock("build")?;
         let mut command = Command::new(std::env::var("CARGO").unwrap_or("cargo".into()));
@@ -141,6 +145,7 @@ impl Bench {
             .arg(self.firmware.join("Cargo.toml"))
             .arg("--target-dir")
             .arg(&target_dir)
+            .args(parts)
             .env("FLUXLET_MODEL", &model)
             .env_remove("RUSTFLAGS")
             .stdin(Stdio::null());
@@ -162,6 +167,16 @@ impl Bench {
         })?;
         Ok(fs::read(target_dir.join(target).join("release").join(image))?)
     }
+}
+
+/// Options that have an image include what the model needs and nothing else.
+fn parts(bytes: &[u8]) -> Vec<String> {
+    // The build itself refuses a model that is none, and says why.
+    let Ok(model) = Model::new_checked(bytes) else { return Vec::new() };
+    let features: Vec<String> =
+        features(&model).into_iter().map(|feature| format!("fluxlet/{feature}")).collect();
+    let features = features.join(",");
+    vec!["--no-default-features".into(), format!("--features={features}")]
 }
 
 /// Waits for the lock `name` of this user; it ends with the file.

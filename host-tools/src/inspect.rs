@@ -1,10 +1,11 @@
 //! What a packed model is made of: a line a layer, and totals.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use fluxlet::bijection::domain::Kind;
 use fluxlet::bijection::{Domain, Layer, Shape, Tails, option};
-use fluxlet::model::LayerWeights;
+use fluxlet::model::{LayerWeights, Part};
 use fluxlet::{Base, Model};
 use serde::Serialize;
 
@@ -43,6 +44,8 @@ pub struct Inspection {
     pub flash_bytes: usize,
     /// Bytes of the buffers that scoring needs: the input and the work space.
     pub stack_bytes: usize,
+    /// Cargo features that an image needs for the model, in alphabetic order.
+    pub features: Vec<&'static str>,
     /// Held-out rows behind the calibration table.
     pub calibration_rows: Option<u32>,
     /// Names of the inputs.
@@ -121,6 +124,12 @@ fn conditioned(layer: Layer, shape: Shape) -> String {
     format!("{sizes}, {transformer}, {network} {activation}{extra}")
 }
 
+/// The cargo features of the core that an image needs for a model, in alphabetic order.
+pub fn features(model: &Model) -> Vec<&'static str> {
+    let features: BTreeSet<_> = model.parts().map(Part::feature).collect();
+    features.into_iter().collect()
+}
+
 impl Inspection {
     /// Looks at a model.
     pub fn new(model: &Model) -> Self {
@@ -165,6 +174,7 @@ impl Inspection {
             layers,
             flash_bytes: model.byte_len(),
             stack_bytes: 4 * (model.input_len() + model.work_len()),
+            features: features(model),
             calibration_rows: model.calibration().map(|table| table.rows()),
             names: model.names().into_iter().flatten().map(str::to_string).collect(),
             provenance: model.provenance().map(str::to_string),
@@ -198,6 +208,7 @@ impl fmt::Display for Inspection {
         )?;
         writeln!(f, "flash  {} bytes, the whole model file", self.flash_bytes)?;
         writeln!(f, "stack  {} bytes of buffers: the input and the work space", self.stack_bytes)?;
+        writeln!(f, "image  {}", self.features.join(", "))?;
         match self.calibration_rows {
             Some(rows) => writeln!(f, "alarm  calibrated on {rows} held-out rows")?,
             None => writeln!(f, "alarm  none: the model has no calibration table")?,

@@ -321,8 +321,7 @@ impl<R: Real> Bin<R> {
     /// The bin of `v` along `axis`; beyond the outer knots, the outermost bin.
     #[inline(always)]
     pub(super) fn find<W: Weights<R>>(v: R, axis: usize, knots: W, bins: usize) -> Self {
-        let k = v.search::<3, _>(knots, bins, axis);
-        let [x0, y0, d0, x1, y1, d1] = knots.gather(k, bins, 3, v);
+        let (k, [x0, y0, d0, x1, y1, d1]) = v.search::<3, 6, _>(knots, bins, axis);
         Self { k, x0, y0, d0, x1, y1, d1, lambda: v.lift(0.5) }
     }
 

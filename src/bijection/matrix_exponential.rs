@@ -206,12 +206,12 @@ mod tests {
     #[test]
     fn a_series_that_maps_to_zero_is_refused_and_its_large_but_harmless_neighbour_is_not() {
         let valid = |terms, m: &[f32], dim| {
-            let mut bytes = [0; 4 * 1025];
-            for (bytes, m) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(m) {
-                *bytes = m.to_le_bytes();
+            let mut words = [0; 1025];
+            for (word, m) in words.iter_mut().zip(m) {
+                *word = m.to_bits().to_le();
             }
-            let shape = Shape::new(dim, terms, 0);
-            MatrixExponential::valid(shape, Packed::new(&bytes[..4 * (dim * dim + 1)]))
+            let bytes = bytemuck::cast_slice(&words[..=dim * dim]);
+            MatrixExponential::valid(Shape::new(dim, terms, 0), Packed::new(bytes).unwrap())
         };
         // 1 + m has its root at −1, 1 + m + m²/2 + m³/6 near −1.596.
         assert!(!valid(1, &[-1.0], 1) && !valid(3, &[-1.5961], 1));

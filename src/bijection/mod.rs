@@ -241,11 +241,13 @@ pub trait Visitor {
     fn visit<B: Bijection>(self) -> Self::Output;
 }
 
-/// The table: code in a model file, and the layer of that code. A code is never given away twice.
+/// The table: code in a model file, the layer of that code, its file, and the feature that includes it.
+/// A code is never given away twice.
 macro_rules! layers {
-    ($($code:literal => $name:ident in $file:ident,)*) => {
+    ($($code:literal => $name:ident in $file:ident as $feature:literal,)*) => {
         /// Which bijection a layer is; its number is the code in a model file.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[cfg_attr(feature = "defmt", derive(defmt::Format))]
         #[repr(u8)]
         #[non_exhaustive]
         pub enum Layer {
@@ -283,6 +285,18 @@ macro_rules! layers {
                 match self { $(Self::$name => include_str!(concat!(stringify!($file), ".rs")),)* }
             }
 
+            /// Name of the cargo feature that includes the layer in what reads models.
+            pub fn feature(self) -> &'static str {
+                match self { $(Self::$name => $feature,)* }
+            }
+
+            /// Whether this build can read models that have the layer. What it left out is known by
+            /// name only.
+            #[inline(always)]
+            pub fn is_included(self) -> bool {
+                match self { $(Self::$name => cfg!(feature = $feature),)* }
+            }
+
             /// Whether a network gives its parameters.
             pub fn is_conditioned(self) -> bool {
                 match self { $(Self::$name => $name::CONDITIONED,)* }
@@ -295,22 +309,22 @@ macro_rules! layers {
 
             /// See [`Bijection::exists`].
             pub fn exists(self, shape: Shape) -> bool {
-                match self { $(Self::$name => $name::exists(shape),)* }
+                match self { $(Self::$name if cfg!(feature = $feature) => $name::exists(shape),)* _ => false }
             }
 
             /// See [`Bijection::conditioner`].
             pub fn conditioner(self, shape: Shape) -> Option<(Conditioner, usize)> {
-                match self { $(Self::$name => $name::conditioner(shape),)* }
+                match self { $(Self::$name if cfg!(feature = $feature) => $name::conditioner(shape),)* _ => None }
             }
 
             /// See [`Bijection::weight_len`].
             pub fn weight_len(self, shape: Shape) -> usize {
-                match self { $(Self::$name => $name::weight_len(shape),)* }
+                match self { $(Self::$name if cfg!(feature = $feature) => $name::weight_len(shape),)* _ => 0 }
             }
 
             /// See [`Bijection::scratch_len`].
             pub fn scratch_len(self, shape: Shape) -> usize {
-                match self { $(Self::$name => $name::scratch_len(shape),)* }
+                match self { $(Self::$name if cfg!(feature = $feature) => $name::scratch_len(shape),)* _ => 0 }
             }
 
             /// See [`Bijection::backward_scratch_len`].
@@ -330,7 +344,7 @@ macro_rules! layers {
 
             /// See [`Bijection::valid`].
             pub fn valid(self, shape: Shape, w: Packed) -> bool {
-                match self { $(Self::$name => $name::valid(shape, w),)* }
+                match self { $(Self::$name if cfg!(feature = $feature) => $name::valid(shape, w),)* _ => false }
             }
 
             /// See [`Bijection::theta_len`].
@@ -358,8 +372,13 @@ macro_rules! layers {
                     B::inverse(shape, w, x, scratch)
                 }
                 match self {
-                    $(Self::$name if inverse => inverted::<$name>(shape, w, x, scratch),)*
-                    $(Self::$name => forward::<$name>(shape, w, x, scratch),)*
+                    $(
+                        Self::$name if inverse && cfg!(all(feature = $feature, feature = "inverse")) =>
+                            inverted::<$name>(shape, w, x, scratch),
+                        Self::$name if cfg!(feature = $feature) => forward::<$name>(shape, w, x, scratch),
+                    )*
+                    // No model with such a layer is read.
+                    _ => 0.0,
                 }
             }
 
@@ -402,26 +421,26 @@ macro_rules! layers {
 }
 
 layers! {
-    0x01 => Affine in affine,
-    0x02 => RationalQuadratic in rational_quadratic,
-    0x03 => RationalLinear in rational_linear,
-    0x04 => Householder in householder,
-    0x05 => Dct in dct,
-    0x06 => Permutation in permutation,
-    0x07 => LowerUpper in lower_upper,
-    0x08 => LowerCholesky in lower_cholesky,
-    0x09 => MatrixExponential in matrix_exponential,
-    0x0a => Haar in haar,
-    0x0b => Tanh in tanh,
-    0x0c => Softplus in softplus,
-    0x0d => LeakyRelu in leaky_relu,
-    0x0e => Power in power,
-    0x0f => Planar in planar,
-    0x10 => Radial in radial,
-    0x11 => Sylvester in sylvester,
-    0x12 => Domain in domain,
-    0x13 => Exp in exp,
-    0x20 => Coupling in coupling,
-    0x21 => Autoregressive in autoregressive,
-    0x22 => Conditional in conditional,
+    0x01 => Affine in affine as "affine",
+    0x02 => RationalQuadratic in rational_quadratic as "rational-quadratic",
+    0x03 => RationalLinear in rational_linear as "rational-linear",
+    0x04 => Householder in householder as "householder",
+    0x05 => Dct in dct as "dct",
+    0x06 => Permutation in permutation as "permutation",
+    0x07 => LowerUpper in lower_upper as "lower-upper",
+    0x08 => LowerCholesky in lower_cholesky as "lower-cholesky",
+    0x09 => MatrixExponential in matrix_exponential as "matrix-exponential",
+    0x0a => Haar in haar as "haar",
+    0x0b => Tanh in tanh as "tanh",
+    0x0c => Softplus in softplus as "softplus",
+    0x0d => LeakyRelu in leaky_relu as "leaky-relu",
+    0x0e => Power in power as "power",
+    0x0f => Planar in planar as "planar",
+    0x10 => Radial in radial as "radial",
+    0x11 => Sylvester in sylvester as "sylvester",
+    0x12 => Domain in domain as "domain",
+    0x13 => Exp in exp as "exp",
+    0x20 => Coupling in coupling as "coupling",
+    0x21 => Autoregressive in autoregressive as "autoregressive",
+    0x22 => Conditional in conditional as "conditional",
 }

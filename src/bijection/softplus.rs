@@ -105,10 +105,10 @@ mod tests {
     fn far_below_it_is_the_exponential_and_far_above_the_identity() {
         for (x, z, ladj) in [(-80.0_f64, libm::exp(-80.0), -80.0), (800.0, 800.0, 0.0)] {
             let mut value = [x];
-            let got = Softplus::forward(SHAPE, Packed::new(&[]), &mut value, &mut []);
+            let got = Softplus::forward(SHAPE, Packed::none(), &mut value, &mut []);
             assert!((value[0] - z).abs() <= 1e-15 * z, "z of {x}");
             assert!((got - ladj).abs() < 1e-13, "ladj of {x}");
-            Softplus::inverse(SHAPE, Packed::new(&[]), &mut value, &mut []);
+            Softplus::inverse(SHAPE, Packed::none(), &mut value, &mut []);
             assert!((value[0] - x).abs() < 1e-13, "back to {x}");
         }
     }
@@ -117,7 +117,7 @@ mod tests {
     fn what_no_x_maps_to_has_neither_x_nor_volume() {
         for z in [0.0_f32, -0.0, -3.0, f32::NAN] {
             let mut x = [z];
-            let ladj = Softplus::inverse(SHAPE, Packed::new(&[]), &mut x, &mut []);
+            let ladj = Softplus::inverse(SHAPE, Packed::none(), &mut x, &mut []);
             assert!(ladj.is_nan() && x[0].is_nan(), "{z}");
         }
     }

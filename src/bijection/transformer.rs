@@ -171,13 +171,15 @@ impl Transformer {
         packed: &mut [R],
         x: R,
     ) -> (R, R) {
-        if self.layer == Layer::Affine {
+        if cfg!(feature = "affine") && self.layer == Layer::Affine {
             let (shift, scale) = self.affine(constants, output);
             return (x * scale + shift, scale);
         }
         self.pack(constants, output, packed);
         match self.layer {
-            Layer::RationalLinear => self.spline.forward::<RationalLinear, R, _>(&*packed, x),
+            Layer::RationalLinear if cfg!(feature = "rational-linear") => {
+                self.spline.forward::<RationalLinear, R, _>(&*packed, x)
+            }
             _ => self.spline.forward::<RationalQuadratic, R, _>(&*packed, x),
         }
     }
@@ -191,13 +193,15 @@ impl Transformer {
         packed: &mut [R],
         z: R,
     ) -> (R, R) {
-        if self.layer == Layer::Affine {
+        if cfg!(feature = "affine") && self.layer == Layer::Affine {
             let (shift, scale) = self.affine(constants, output);
             return ((z - shift) / scale, scale);
         }
         self.pack(constants, output, packed);
         match self.layer {
-            Layer::RationalLinear => self.spline.inverse::<RationalLinear, R, _>(&*packed, z),
+            Layer::RationalLinear if cfg!(feature = "rational-linear") => {
+                self.spline.inverse::<RationalLinear, R, _>(&*packed, z)
+            }
             _ => self.spline.inverse::<RationalQuadratic, R, _>(&*packed, z),
         }
     }
@@ -288,7 +292,9 @@ impl Transformer {
     pub(super) fn static_forward<R: Real, W: Weights<R>>(self, w: W, x: R) -> (R, R) {
         let spline = Spline { form: Form::Stored, ..self.spline };
         match self.layer {
-            Layer::RationalLinear => spline.forward::<RationalLinear, R, W>(w, x),
+            Layer::RationalLinear if cfg!(feature = "rational-linear") => {
+                spline.forward::<RationalLinear, R, W>(w, x)
+            }
             _ => spline.forward::<RationalQuadratic, R, W>(w, x),
         }
     }
@@ -298,7 +304,9 @@ impl Transformer {
     pub(super) fn static_inverse<R: Real, W: Weights<R>>(self, w: W, z: R) -> (R, R) {
         let spline = Spline { form: Form::Stored, ..self.spline };
         match self.layer {
-            Layer::RationalLinear => spline.inverse::<RationalLinear, R, W>(w, z),
+            Layer::RationalLinear if cfg!(feature = "rational-linear") => {
+                spline.inverse::<RationalLinear, R, W>(w, z)
+            }
             _ => spline.inverse::<RationalQuadratic, R, W>(w, z),
         }
     }

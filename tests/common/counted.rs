@@ -105,13 +105,13 @@ impl Real for Counted {
     fn exponent_value(self, exponent: i32) -> Self {
         Self(f64::from(exponent))
     }
-    fn search<const STRIDE: usize, W: Weights<Self>>(
+    fn search<const STRIDE: usize, const N: usize, W: Weights<Self>>(
         self,
         table: W,
         bins: usize,
         column: usize,
-    ) -> usize {
-        table.bisect::<STRIDE>(bins, column, self, |number| self.0 >= number.0)
+    ) -> (usize, [Self; N]) {
+        table.bisect::<STRIDE, N>(bins, column, self, |number| self.0 >= number.0)
     }
     fn gather<const N: usize, W: Weights<Self>>(
         self,

@@ -118,15 +118,16 @@ impl Real for Dual {
     fn exponent_value(self, exponent: i32) -> Self {
         Self::constant(f64::from(exponent))
     }
-    fn search<const STRIDE: usize, W: Weights<Self>>(
+    fn search<const STRIDE: usize, const N: usize, W: Weights<Self>>(
         self,
         table: W,
         bins: usize,
         column: usize,
-    ) -> usize {
+    ) -> (usize, [Self; N]) {
         // From the definition, not by bisection, so that one checks the other.
         let reached = |k: &usize| self.v >= table.at(STRIDE * k + column, self).v;
-        (0..bins).rev().find(reached).unwrap_or(0)
+        let k = (0..bins).rev().find(reached).unwrap_or(0);
+        (k, table.load(STRIDE * k, self))
     }
     fn gather<const N: usize, W: Weights<Self>>(
         self,

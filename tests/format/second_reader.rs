@@ -408,7 +408,9 @@ fn section<'b>(bytes: &'b [u8], tag: &[u8]) -> Option<&'b [u8]> {
     let mut rest = bytes;
     run(bytes, &vec![0.0; number(&bytes[6..8]) + number(&bytes[8..10])], &mut rest);
     while !rest.is_empty() {
-        let (payload, after) = rest[8..].split_at(number(&rest[4..8]));
+        let len = number(&rest[4..8]);
+        let (payload, after) = rest[8..].split_at(len);
+        let after = &after[len.next_multiple_of(4) - len..];
         if &rest[..4] == tag {
             return Some(payload);
         }

@@ -208,19 +208,19 @@ impl<S: Simd> Real for Lanes<S> {
     }
 
     #[inline(always)]
-    fn search<const STRIDE: usize, W: Weights<Self>>(
+    fn search<const STRIDE: usize, const N: usize, W: Weights<Self>>(
         self,
         table: W,
         bins: usize,
         column: usize,
-    ) -> Self {
+    ) -> (Self, [Self; N]) {
         let (zero, one) = (self.lift(0.0), self.lift(1.0));
         let mut index = zero;
         for k in 1..bins {
             let reached = self.ge(table.at(STRIDE * k + column, self));
             index = index + Self::select(reached, one, zero);
         }
-        index
+        (index, table.gather(index, bins, STRIDE, self))
     }
     #[inline(always)]
     fn gather<const N: usize, W: Weights<Self>>(

@@ -42,7 +42,11 @@ pub(super) fn start(
     domains: &[Domain],
     rng: &mut impl Rng,
 ) -> Begin {
-    let mut begin = Begin { theta: Vec::new(), w: Vec::new(), units: Vec::new() };
+    let mut begin = Begin {
+        theta: Vec::with_capacity(stack.theta_len()),
+        w: Vec::with_capacity(stack.weight_len()),
+        units: Vec::new(),
+    };
     let (dim, width) = (stack.dim, stack.row_len());
     let count = rows.len() / width;
     let stride = count.div_ceil(MAX_ROWS);
