@@ -8,8 +8,11 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 readonly JOBS=(fmt clippy doc msrv firmware test)
-# Each board's target and image.
-readonly BOARDS=(thumbv7em-none-eabihf:{qemu,bare}-m4f thumbv6m-none-eabi:{qemu,bare}-m0)
+# Each board's target.
+readonly BOARDS=(
+    thumbv7em-none-eabihf thumbv6m-none-eabi thumbv8m.main-none-eabihf
+    riscv32imc-unknown-none-elf riscv32imafc-unknown-none-elf
+)
 
 die() {
     echo "ci: error: $*" >&2
@@ -52,8 +55,7 @@ lint_boards() {
         export RUSTFLAGS=-Dwarnings
     fi
     for board in "${BOARDS[@]}"; do
-        cargo "${lint[@]}" --target-dir target/lint --target "${board%:*}" --bin "${board#*:}" \
-            "${deny[@]}"
+        cargo "${lint[@]}" --target-dir target/lint --target "$board" --bins "${deny[@]}"
     done
 }
 
@@ -100,7 +102,7 @@ job_msrv() {
 build_boards() {
     local board
     for board in "${BOARDS[@]}"; do
-        cargo build --release --target "${board%:*}" --bin "${board#*:}"
+        cargo build --release --target "$board" --bins
     done
 }
 

@@ -6,19 +6,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const SELF_TEST_MODEL: &str = "models/self-test.flx";
-/// Each image and the folder of its board.
-const IMAGES: [(&str, &str); 4] = [
-    ("qemu-m4f", "qemu-m4f"),
-    ("qemu-m0", "qemu-m0"),
-    ("bare-m4f", "qemu-m4f"),
-    ("bare-m0", "qemu-m0"),
-];
+const IMAGES: [&str; 2] = ["scorer", "bare"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     embed_model(&root)?;
     if env::var("CARGO_CFG_TARGET_OS")? == "none" {
-        link_boards(&root);
+        link_board(&root)?;
         show_information_logs();
     }
     Ok(())
@@ -46,15 +40,36 @@ fn embed_model(root: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn link_boards(root: &Path) {
-    for (image, board) in IMAGES {
-        let folder = root.join("boards").join(board);
-        println!("cargo:rerun-if-changed={}", folder.join("memory.x").display());
-        // cortex-m-rt's script includes `memory.x` from the search path of the one binary.
+/// Links for the board that `FLUXLET_BOARD` names, a folder of `boards/`; without it for one that
+/// has the target's core.
+fn link_board(root: &Path) -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-env-changed=FLUXLET_BOARD");
+    let target = env::var("TARGET")?;
+    let board = env::var("FLUXLET_BOARD").unwrap_or_else(|_| {
+        let name = match &*target {
+            "thumbv6m-none-eabi" => "m0",
+            "thumbv8m.main-none-eabihf" => "m33",
+            "riscv32imc-unknown-none-elf" => "rv32imc",
+            "riscv32imafc-unknown-none-elf" => "rv32imafc",
+            _ => "m4f",
+        };
+        name.into()
+    });
+    let folder = root.join("boards").join(&board);
+    if !folder.is_dir() {
+        return Err(format!("board {board}: there is no folder {}", folder.display()).into());
+    }
+    println!("cargo:rerun-if-changed={}", folder.join("memory.x").display());
+    for image in IMAGES {
+        // Either runtime's script finds `memory.x` in the search path; that of RISC-V has to be told.
         println!("cargo:rustc-link-arg-bin={image}=-L{}", folder.display());
+        if target.starts_with("riscv") {
+            println!("cargo:rustc-link-arg-bin={image}=-Tmemory.x");
+        }
         println!("cargo:rustc-link-arg-bin={image}=-Tlink.x");
         println!("cargo:rustc-link-arg-bin={image}=-Tdefmt.x");
     }
+    Ok(())
 }
 
 /// defmt alone shows errors only, and its macros read the level while this package compiles.

@@ -7,7 +7,10 @@
 # by line, values are never quoted. Running it again costs a fraction of a second.
 set -euo pipefail
 
-readonly TARGETS=(thumbv7em-none-eabihf thumbv6m-none-eabi)
+readonly TARGETS=(
+    thumbv7em-none-eabihf thumbv6m-none-eabi thumbv8m.main-none-eabihf
+    riscv32imc-unknown-none-elf riscv32imafc-unknown-none-elf
+)
 readonly HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/fluxlet
 # The distribution's compiler is called by its full path: `rustc` in PATH may be rustup's.
@@ -72,7 +75,13 @@ rustup_adds_targets() {
 
 host_triple() { "$1" -vV | sed -n 's/^host: //p'; }
 
-sysroot_path() { echo "$CACHE/sysroot-$("$DISTRO_RUSTC" --version | cut -d' ' -f2)"; }
+# Named after what is in it, so that one with fewer targets is not taken for it.
+sysroot_path() {
+    local version targets
+    version=$("$DISTRO_RUSTC" --version | cut -d' ' -f2)
+    targets=$(cksum <<<"${TARGETS[*]}" | cut -d' ' -f1)
+    echo "$CACHE/sysroot-$version-$targets"
+}
 
 distro_toolchain_is_complete() {
     [[ -x $DISTRO_RUSTC && -x $DISTRO_CARGO ]] || return 1
@@ -138,7 +147,7 @@ find_linker() {
         candidate=$(rustc --print sysroot)/lib/rustlib/$(host_triple rustc)/bin/rust-lld
         [[ ! -x $candidate ]] || { echo "$candidate"; return; }
     fi
-    for candidate in rust-lld ld.lld arm-none-eabi-ld; do
+    for candidate in rust-lld ld.lld; do
         ! command -v "$candidate" || return 0
     done
     return 1
@@ -146,12 +155,12 @@ find_linker() {
 
 print_sysroot_environment() {
     local linker target
-    find_linker >/dev/null || install "a linker for Cortex-M" lld
-    linker=$(find_linker) || die "no linker for Cortex-M was found: install lld"
+    find_linker >/dev/null || install "a linker for the boards" lld
+    linker=$(find_linker) || die "no linker for the boards was found: install lld"
     echo "RUSTC=$1/bin/rustc"
     for target in "${TARGETS[@]}"; do
         target=${target^^}
-        echo "CARGO_TARGET_${target//-/_}_LINKER=$linker"
+        echo "CARGO_TARGET_${target//[-.]/_}_LINKER=$linker"
     done
 }
 
@@ -171,6 +180,8 @@ provide_compiler() {
 
 provide_qemu() {
     command -v qemu-system-arm >/dev/null || install "an emulator for the boards" qemu-system-arm
+    command -v qemu-system-riscv32 >/dev/null ||
+        install "an emulator for RISC-V boards" qemu-system-misc
 }
 
 provide_plugin() {

@@ -6,8 +6,11 @@ use crate::measure;
 use crate::{self_test, stack};
 // Linked for what they export: critical sections and the sink of the log.
 use core::hint::black_box;
+#[cfg(target_arch = "arm")]
 use cortex_m as _;
 use defmt_semihosting as _;
+#[cfg(target_arch = "riscv32")]
+use riscv as _;
 use fluxlet::Model;
 use semihosting::{io, process};
 

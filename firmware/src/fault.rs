@@ -3,7 +3,6 @@
 #![expect(unsafe_code, reason = "a fault handler is unsafe: the machine may be in any state")]
 
 use core::panic::PanicInfo;
-use cortex_m_rt::{ExceptionFrame, exception};
 use semihosting::process;
 
 // The message is dropped on purpose: formatting it would cost more flash than the scorer.
@@ -12,7 +11,14 @@ fn panic(_: &PanicInfo<'_>) -> ! {
     process::exit(101)
 }
 
-#[exception]
-unsafe fn HardFault(_: &ExceptionFrame) -> ! {
+#[cfg(target_arch = "arm")]
+#[cortex_m_rt::exception]
+unsafe fn HardFault(_: &cortex_m_rt::ExceptionFrame) -> ! {
+    process::exit(102)
+}
+
+#[cfg(target_arch = "riscv32")]
+#[unsafe(export_name = "ExceptionHandler")]
+fn fault(_: &riscv_rt::TrapFrame) -> ! {
     process::exit(102)
 }

@@ -2,11 +2,23 @@
 
 #![expect(unsafe_code, reason = "the stack is only known by its addresses")]
 
-use cortex_m::register::msp;
-
 unsafe extern "C" {
+    // The lowest word that the stack may reach, by each runtime's name.
+    #[cfg_attr(target_arch = "riscv32", link_name = "__sheap")]
     static mut _stack_end: u32;
     static _stack_start: u32;
+}
+
+fn stack_pointer() -> usize {
+    #[cfg(target_arch = "arm")]
+    return cortex_m::register::msp::read() as usize;
+    #[cfg(target_arch = "riscv32")]
+    {
+        let pointer;
+        // SAFETY: A register is copied.
+        unsafe { core::arch::asm!("mv {}, sp", out(reg) pointer) };
+        pointer
+    }
 }
 
 /// A word that programs rarely store, the one that cortex-m-rt uses.
@@ -14,7 +26,7 @@ const PAINT: u32 = 0xcccc_cccc;
 
 /// Paints all of the stack that is free now.
 pub(crate) fn paint() {
-    let pointer = msp::read() as usize;
+    let pointer = stack_pointer();
     let mut free = &raw mut _stack_end;
     while free.addr() < pointer {
         // SAFETY: Memory between the end of the statics and the stack pointer belongs to nobody;

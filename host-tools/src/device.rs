@@ -17,29 +17,82 @@ use crate::inspect::features;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Board {
-    /// Cortex-M4F: hardware floats
-    M4f,
     /// Cortex-M0: no hardware floats, 16 KB of RAM
     M0,
+    /// Cortex-M4F: hardware floats
+    M4f,
+    /// Cortex-M7
+    M7,
+    /// Cortex-M33
+    M33,
+    /// Cortex-M55 with Helium vectors
+    M55,
+    /// 32-bit RISC-V without floats
+    Rv32imc,
+    /// 32-bit RISC-V with floats
+    Rv32imafc,
+}
+
+/// How an image is built for a board, and run.
+struct Build {
+    /// Folder of `firmware/boards`.
+    folder: &'static str,
+    /// Cargo target.
+    target: &'static str,
+    /// The core, where the target has several.
+    flags: &'static str,
+    emulator: &'static str,
+    machine: &'static [&'static str],
 }
 
 impl Board {
     /// Every board.
-    pub const ALL: [Self; 2] = [Self::M4f, Self::M0];
+    pub const ALL: [Self; 7] =
+        [Self::M4f, Self::M0, Self::M7, Self::M33, Self::M55, Self::Rv32imc, Self::Rv32imafc];
+    /// One with hardware floats and one without.
+    pub const USUAL: [Self; 2] = [Self::M4f, Self::M0];
 
     /// Name of the core.
     pub fn name(self) -> &'static str {
         match self {
-            Self::M4f => "Cortex-M4F",
             Self::M0 => "Cortex-M0",
+            Self::M4f => "Cortex-M4F",
+            Self::M7 => "Cortex-M7",
+            Self::M33 => "Cortex-M33",
+            Self::M55 => "Cortex-M55",
+            Self::Rv32imc => "rv32imc",
+            Self::Rv32imafc => "rv32imafc",
         }
     }
 
-    /// Cargo target, QEMU machine, and the images of the scorer: with files and log, and alone.
-    fn build(self) -> (&'static str, &'static str, [&'static str; 2]) {
+    fn build(self) -> Build {
+        let arm = |folder, target, machine| Build {
+            folder,
+            target,
+            flags: "",
+            emulator: "qemu-system-arm",
+            machine,
+        };
+        let riscv = |folder, target| Build {
+            folder,
+            target,
+            flags: "",
+            emulator: "qemu-system-riscv32",
+            machine: &["virt", "-bios", "none"],
+        };
         match self {
-            Self::M4f => ("thumbv7em-none-eabihf", "mps2-an386", ["qemu-m4f", "bare-m4f"]),
-            Self::M0 => ("thumbv6m-none-eabi", "microbit", ["qemu-m0", "bare-m0"]),
+            Self::M0 => arm("m0", "thumbv6m-none-eabi", &["microbit"]),
+            Self::M4f => arm("m4f", "thumbv7em-none-eabihf", &["mps2-an386"]),
+            // The M4F's memory, and the M4F's very image: the same instructions on another core.
+            Self::M7 => arm("m4f", "thumbv7em-none-eabihf", &["mps2-an500"]),
+            Self::M33 => arm("m33", "thumbv8m.main-none-eabihf", &["mps2-an505"]),
+            // Helium has no target of its own.
+            Self::M55 => Build {
+                flags: "-Ctarget-cpu=cortex-m55",
+                ..arm("m55", "thumbv8m.main-none-eabihf", &["mps3-an547"])
+            },
+            Self::Rv32imc => riscv("rv32imc", "riscv32imc-unknown-none-elf"),
+            Self::Rv32imafc => riscv("rv32imafc", "riscv32imafc-unknown-none-elf"),
         }
     }
 }
@@ -107,8 +160,7 @@ impl Bench {
 
     /// Builds the scorer for `board` with the model file inside.
     pub fn build(&self, board: Board, model: &Path) -> anyhow::Result<Scorer> {
-        let (_, _, [image, _]) = board.build();
-        let elf = self.image(board, image, model)?;
+        let elf = self.image(board, "scorer", model)?;
         let folder = tempfile::tempdir()?;
         fs::write(folder.path().join("scorer.elf"), &elf)?;
         let plugin = self.environment.iter().find(|(key, _)| key == "FLUXLET_QEMU_PLUGIN");
@@ -118,10 +170,9 @@ impl Bench {
 
     /// Bytes of flash that the scorer alone takes: no files, no log, and without the model.
     pub fn code_bytes(&self, board: Board, model: &Path) -> anyhow::Result<u64> {
-        let (_, _, [_, bare]) = board.build();
-        let image = self.image(board, bare, model)?;
+        let image = self.image(board, "bare", model)?;
         let elf = object::File::parse(&*image)?;
-        let in_flash = [".vector_table", ".text", ".rodata", ".data"];
+        let in_flash = [".vector_table", ".init", ".init.trap", ".text", ".rodata", ".data"];
         let flash: u64 = elf
             .sections()
             .filter(|section| section.name().is_ok_and(|name| in_flash.contains(&name)))
@@ -132,7 +183,7 @@ impl Bench {
 
     /// Builds one image of the firmware with the model file inside.
     fn image(&self, board: Board, image: &str, model: &Path) -> anyhow::Result<Vec<u8>> {
-        let (target, _, _) = board.build();
+        let Build { folder, target, flags, .. } = board.build();
         let model = model.canonicalize().with_context(|| format!("read {}", model.display()))?;
         let target_dir = self.firmware.join("target");
         let parts = parts(&fs::read(&model)?);
@@ -147,7 +198,8 @@ impl Bench {
             .arg(&target_dir)
             .args(parts)
             .env("FLUXLET_MODEL", &model)
-            .env_remove("RUSTFLAGS")
+            .env("FLUXLET_BOARD", folder)
+            .env("RUSTFLAGS", flags)
             .stdin(Stdio::null());
         for (key, value) in &self.environment {
             command.env(key, value);
@@ -190,10 +242,12 @@ fn lock(name: &str) -> anyhow::Result<File> {
 
 impl Scorer {
     fn qemu(&self) -> Command {
-        let (_, machine, _) = self.board.build();
-        let mut command = Command::new("qemu-system-arm");
+        let Build { emulator, machine, .. } = self.board.build();
+        let mut command = Command::new(emulator);
         command
-            .args(["-M", machine, "-nographic", "-monitor", "none", "-serial", "none"])
+            .arg("-M")
+            .args(machine)
+            .args(["-nographic", "-monitor", "none", "-serial", "none"])
             .args(["-kernel", "scorer.elf"])
             .current_dir(self.folder.path())
             .stdin(Stdio::null());

@@ -71,7 +71,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let model = super::model(&bytes);
     let inputs = super::verify::random_inputs(&model, 100);
     let bench = Bench::set_up()?;
-    let targets: &[Board] = if args.target.is_empty() { &Board::ALL } else { &args.target };
+    let targets: &[Board] = if args.target.is_empty() { &Board::USUAL } else { &args.target };
     let mut rows = Vec::new();
     for &target in targets {
         let scorer = bench.build(target, path)?;
@@ -149,7 +149,7 @@ fn instructions(bench: &Bench, layers: Vec<(Layer, Shape)>) -> anyhow::Result<[u
     let count = 100 * super::model(&bytes).input_len();
     let inputs: Vec<f32> = rng.sample_iter(StandardNormal).take(count).collect();
     let mut means = [0; 2];
-    for (mean, board) in means.iter_mut().zip(Board::ALL) {
+    for (mean, board) in means.iter_mut().zip(Board::USUAL) {
         let counts = bench.build(board, &path)?.score(&inputs, true)?.instructions;
         anyhow::ensure!(!counts.is_empty(), "count instructions on {}: none were", board.name());
         *mean = counts.iter().sum::<u64>() / counts.len() as u64;

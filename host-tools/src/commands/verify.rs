@@ -50,7 +50,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Some(path) => super::read_inputs(&model, path, &args.columns)?.table.values,
         None => random_inputs(&model, 1000),
     };
-    let targets: &[Board] = if args.target.is_empty() { &Board::ALL } else { &args.target };
+    let targets: &[Board] = if args.target.is_empty() { &Board::USUAL } else { &args.target };
     let agreements = compare(&args.model, &model, &inputs, targets, !args.json)?;
     if args.json {
         anstream::println!("{}", serde_json::to_string_pretty(&agreements)?);
