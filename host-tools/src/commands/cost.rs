@@ -30,7 +30,7 @@ use crate::stack::Stack;
 pub(super) struct Args {
     /// Packed model [default: the reference stack]
     model: Option<PathBuf>,
-    /// Microcontroller [default: all]
+    /// Microcontroller [default: m4f and m0]
     #[arg(long, value_enum)]
     target: Vec<Board>,
     /// Measure every layer alone, as JSON

@@ -23,7 +23,7 @@ pub(super) struct Args {
     model: PathBuf,
     /// Rows to score [default: 1000 random rows]
     data: Option<PathBuf>,
-    /// Microcontroller [default: all]
+    /// Microcontroller [default: m4f and m0]
     #[arg(long, value_enum)]
     target: Vec<Board>,
     #[command(flatten)]
