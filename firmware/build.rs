@@ -67,7 +67,9 @@ fn link_board(root: &Path) -> Result<(), Box<dyn Error>> {
             println!("cargo:rustc-link-arg-bin={image}=-Tmemory.x");
         }
         println!("cargo:rustc-link-arg-bin={image}=-Tlink.x");
-        println!("cargo:rustc-link-arg-bin={image}=-Tdefmt.x");
+        if image == "scorer" {
+            println!("cargo:rustc-link-arg-bin={image}=-Tdefmt.x");
+        }
     }
     Ok(())
 }

@@ -96,30 +96,35 @@ pub fn inverse(model: &Model, z: &mut [f32], scratch: &mut [f32]) -> f32 {
 /// log p of one input in nats; [`LOG_PROB_MIN`] where the input is not finite or so far outside
 /// that the arithmetic overflows.
 ///
-/// `input` has [`Model::input_len`] numbers, its context last; `work` [`Model::work_len`] or more.
-///
-/// # Panics
-///
-/// When a slice is shorter than that.
+/// `input` has [`Model::input_len`] numbers, its context last; `work` [`Model::work_len`] or more. Of
+/// other sizes nothing can be said but [`LOG_PROB_MIN`]: an alarm, where a panic would stop the device.
 pub fn log_prob(model: &Model, input: &[f32], work: &mut [f32]) -> f32 {
-    let (x, scratch) = work.split_at_mut(model.dim() + model.context_len());
-    log_prob_in(model, input, x, scratch)
+    match work.split_at_mut_checked(model.dim() + model.context_len()) {
+        Some((x, scratch)) => log_prob_in(model, input, x, scratch),
+        None => LOG_PROB_MIN,
+    }
 }
 
 fn log_prob_in(model: &Model, input: &[f32], x: &mut [f32], scratch: &mut [f32]) -> f32 {
-    if !input.iter().all(|x| x.is_finite()) {
+    let fits = input.len() == model.input_len() && model.work_len() <= x.len() + scratch.len();
+    if !fits || !input.iter().all(|x| x.is_finite()) {
         return LOG_PROB_MIN;
     }
-    let (data, context) = x.split_at_mut(model.dim());
-    let (reading, given) = input.split_at(input.len() - context.len());
+    let given = input.len().wrapping_sub(model.context_len());
+    let (Some((reading, given)), Some((data, context))) =
+        (input.split_at_checked(given), x.split_at_mut_checked(model.dim()))
+    else {
+        return LOG_PROB_MIN;
+    };
     match model.front_end() {
         Some(front_end) => front_end.extract(reading, data, scratch),
-        None => data.copy_from_slice(reading),
+        None => data.iter_mut().zip(reading).for_each(|(data, reading)| *data = *reading),
     }
     model.read_context(given, context);
     let ladj = forward(model, x, scratch);
     let (base, weights) = model.base();
-    let log_prob = base.log_prob(weights, &x[..model.dim()], scratch) + ladj;
+    let Some(z @ [_, ..]) = x.get(..model.dim()) else { return LOG_PROB_MIN };
+    let log_prob = base.log_prob(weights, z, scratch) + ladj;
     // An infinite density is as little to be trusted as none.
     if log_prob > LOG_PROB_MIN && log_prob < f32::INFINITY { log_prob } else { LOG_PROB_MIN }
 }

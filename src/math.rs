@@ -4,6 +4,7 @@
 //! `f32` result the same on every target.
 
 mod elementary;
+mod exp;
 mod normal;
 
 use core::ops::{Add, Div, Mul, Neg, Sub};
@@ -257,9 +258,9 @@ impl Real for f32 {
     fn ln(self) -> Self {
         libm::logf(self)
     }
-    #[inline]
+    #[inline(always)]
     fn exp(self) -> Self {
-        libm::expf(self)
+        exp::exp(self)
     }
     #[inline(always)]
     fn floor(self) -> Self {

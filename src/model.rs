@@ -267,14 +267,14 @@ impl LayerWeights<'_> {
     /// Data towards latent: x → z in place; returns ladj. `x` is \[D + C\].
     #[inline(always)]
     pub(crate) fn forward(&self, x: &mut [f32], scratch: &mut [f32]) -> f32 {
-        let x = &mut x[..self.shape.dim + self.shape.context];
+        let x = x.get_mut(..self.shape.dim + self.shape.context).unwrap_or_default();
         self.layer.score(self.shape, self.weights, x, scratch, self.shape.inverted)
     }
 
     /// Latent towards data.
     #[cfg(feature = "inverse")]
     pub(crate) fn inverse(&self, z: &mut [f32], scratch: &mut [f32]) -> f32 {
-        let z = &mut z[..self.shape.dim + self.shape.context];
+        let z = z.get_mut(..self.shape.dim + self.shape.context).unwrap_or_default();
         self.layer.score(self.shape, self.weights, z, scratch, !self.shape.inverted)
     }
 }
@@ -311,9 +311,12 @@ fn checksum(bytes: &[u8]) -> u32 {
     // Without a table: 1 kB of flash is worth more than the milliseconds at start-up.
     const CRC: crc::Crc<u32, crc::NoTable> =
         crc::Crc::<u32, crc::NoTable>::new(&crc::CRC_32_ISO_HDLC);
-    let mut digest = CRC.digest();
-    digest.update(bytes.get(..field::CHECKSUM.start).unwrap_or(&[]));
-    digest.update(bytes.get(field::CHECKSUM.end..).unwrap_or(&[]));
+    // One loop for both parts, where the compiler would unroll each.
+    let parts = [bytes.get(..field::CHECKSUM.start), bytes.get(field::CHECKSUM.end..)];
+    let digest = parts.into_iter().flatten().fold(CRC.digest(), |mut digest, part| {
+        digest.update(part);
+        digest
+    });
     digest.finalize()
 }
 

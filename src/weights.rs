@@ -216,7 +216,8 @@ impl<R: Real> Weights<R> for Packed<'_> {
     }
     #[inline(always)]
     fn rows(self, len: usize) -> impl Iterator<Item = Self> {
-        self.0.chunks_exact(len).map(Self)
+        // No layer has rows without weights; an image without the panic of a length of 0 is smaller.
+        self.0.chunks_exact(len.max(1)).map(Self)
     }
 }
 

@@ -6,12 +6,12 @@ use super::{
 };
 
 fn logistic(a: f32) -> f32 {
-    let e = libm::expf(-a.abs());
+    let e = super::exp(-a.abs());
     (if a >= 0.0 { 1.0 } else { e }) / (1.0 + e)
 }
 
 fn softplus(a: f32) -> f32 {
-    (if a >= 0.0 { a } else { 0.0 }) + libm::logf(1.0 + libm::expf(-a.abs()))
+    (if a >= 0.0 { a } else { 0.0 }) + libm::logf(1.0 + super::exp(-a.abs()))
 }
 
 fn activate(code: u8, a: f32) -> f32 {
@@ -23,7 +23,7 @@ fn activate(code: u8, a: f32) -> f32 {
             if a >= 0.0 {
                 a
             } else {
-                libm::expf(a) - 1.0
+                super::exp(a) - 1.0
             }
         }
         4 => softplus(a),
@@ -167,7 +167,7 @@ fn knots(record: &Record, [low, high, end]: [f32; 3], outputs: &[f32]) -> Vec<[f
         let clip = |u: f32| u / (1.0 + (u / 3.453_877_6).abs());
         let logits: Vec<f32> = logits.iter().map(|u| if soft { clip(*u) } else { *u }).collect();
         let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let powers: Vec<f32> = logits.iter().map(|u| libm::expf(u - largest)).collect();
+        let powers: Vec<f32> = logits.iter().map(|u| super::exp(u - largest)).collect();
         let floor = if soft { 0.0 } else { 0.001 };
         let c = (1.0 - floor * bins as f32) / powers.iter().fold(0.0, |sum, p| sum + p);
         let mut share = 0.0;
@@ -181,7 +181,7 @@ fn knots(record: &Record, [low, high, end]: [f32; 3], outputs: &[f32]) -> Vec<[f
     };
     let slope = |a: f32| {
         let slope = if soft {
-            libm::expf(a / (1.0 + (a / 6.907_755_4).abs()))
+            super::exp(a / (1.0 + (a / 6.907_755_4).abs()))
         } else {
             0.001 + softplus(a)
         };
@@ -202,7 +202,7 @@ fn transform(record: &Record, constants: [f32; 3], outputs: &[f32], x: f32) -> (
             let g = logistic(s + end);
             return (x * g + (1.0 - g) * t, g);
         }
-        let scale = libm::expf(s.max(low).min(high));
+        let scale = super::exp(s.max(low).min(high));
         return (x * scale + t, scale);
     }
     if x < low || x > high {

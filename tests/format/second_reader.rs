@@ -5,6 +5,18 @@ mod domain;
 #[path = "networks.rs"]
 mod networks;
 
+/// eˣ by the page's own formula.
+fn exp(x: f32) -> f32 {
+    let x = if x > 88.0 { 88.0 } else { x };
+    let t = x * 1.442_695 + 12_582_912.0;
+    let n = t - 12_582_912.0;
+    let r = x - n * 0.693_359_4 - n * -2.121_944_4e-4;
+    let c = [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];
+    let p = c[1..].iter().fold(c[0], |p, c| p * r + c);
+    let y: f32 = p * (r * r) + r + 1.0;
+    if x < -87.0 { 0.0 } else { f32::from_bits(y.to_bits().wrapping_add(t.to_bits() << 23)) }
+}
+
 fn sum4(terms: impl Iterator<Item = f32>) -> f32 {
     let mut lanes = [0.0; 4];
     terms.enumerate().for_each(|(i, t)| lanes[i % 4] += t);
@@ -159,7 +171,7 @@ fn haar(x: &mut [f32], flip: bool) {
 
 /// tanh v and its derivative g(v).
 fn tanh(v: f32) -> (f32, f32) {
-    let e = libm::expf(v.abs() * -2.0);
+    let e = exp(v.abs() * -2.0);
     let h = 1.0 / (1.0 + e);
     let size = (1.0 - e) * h;
     (if v < 0.0 { -size } else { size }, 4.0 * e * h * h)
@@ -176,7 +188,7 @@ fn element_wise(code: u8, a: f32, x: &mut [f32]) -> f32 {
                 1.0 + x.abs()
             }
             0x0c => {
-                let e = libm::expf(-x.abs());
+                let e = exp(-x.abs());
                 let u = 1.0 + e;
                 let l = libm::logf(u) + (e - (u - 1.0)) / u;
                 let term = x.min(0.0) - l;
@@ -191,7 +203,7 @@ fn element_wise(code: u8, a: f32, x: &mut [f32]) -> f32 {
             _ => {
                 let tiny = x.abs() <= f32::MIN_POSITIVE;
                 let l = if tiny { f32::NEG_INFINITY } else { libm::logf(x.abs()) };
-                let size = libm::expf(a * l);
+                let size = exp(a * l);
                 *x = if *x < 0.0 { -size } else { size };
                 l
             }
@@ -344,7 +356,7 @@ fn layer([code, option, low, high]: [u8; 4], x: &mut [f32], w: &[f32], ladj: &mu
         }
         0x13 => {
             *ladj += sum4(x.iter().copied());
-            x.iter_mut().for_each(|x| *x = libm::expf(*x));
+            x.iter_mut().for_each(|x| *x = exp(*x));
             0
         }
         _ => panic!("the page has no layer {code}"),
@@ -364,7 +376,7 @@ fn base([code, _, low, high]: [u8; 4], z: &[f32], w: &[f32]) -> (f32, usize) {
     };
     let logs: Vec<f32> = w[..len].chunks_exact(2 * dim + 1).map(log).collect();
     let largest = logs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    (largest + libm::logf(logs.iter().fold(0.0, |sum, log| sum + libm::expf(log - largest))), len)
+    (largest + libm::logf(logs.iter().fold(0.0, |sum, log| sum + exp(log - largest))), len)
 }
 
 fn features(payload: &[u8], input: &[f32]) -> Vec<f32> {
