@@ -181,6 +181,14 @@ impl Bench {
         Ok(flash.saturating_sub(fs::metadata(model)?.len()))
     }
 
+    /// Functions of the scorer alone that end in a panic.
+    pub fn panics(&self, board: Board, model: &Path) -> anyhow::Result<Vec<String>> {
+        let image = self.image(board, "bare", model)?;
+        let elf = object::File::parse(&*image)?;
+        let names = elf.symbols().filter_map(|symbol| symbol.name().ok().map(str::to_string));
+        Ok(names.filter(|name| name.contains("panicking")).collect())
+    }
+
     /// Builds one image of the firmware with the model file inside.
     fn image(&self, board: Board, image: &str, model: &Path) -> anyhow::Result<Vec<u8>> {
         let Build { folder, target, flags, .. } = board.build();

@@ -4,7 +4,9 @@ mod support;
 
 use fluxlet::Base;
 use fluxlet::bijection::{Layer, Shape};
+use fluxlet_tools::device::{Bench, Board};
 use fluxlet_tools::stack::Stack;
+use fluxlet_tools::train::FlowConfig;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
@@ -66,6 +68,18 @@ fn every_layer_has_the_same_bits_on_every_board_whatever_the_input() {
     let targets: String = every.iter().map(|target| format!(" --target {target}")).collect();
     let report = report(&folder, &format!("verify model.flx odd.npy --json{targets}"));
     assert_eq!(report, equal_on(&every, 2000));
+}
+
+#[test]
+fn no_image_of_a_rotation_stack_can_panic() {
+    let folder = Folder::new();
+    let stack = FlowConfig { components: 1, ..FlowConfig::default() }.stack(8, 0, false).unwrap();
+    folder.write("model.flx", stack.pack(&random_weights(&stack, 0.5, 31), &[]));
+    let bench = Bench::set_up().unwrap();
+    for board in Board::ALL {
+        let panics = bench.panics(board, &folder.path("model.flx")).unwrap();
+        assert_eq!(panics, Vec::<String>::new(), "{}", board.name());
+    }
 }
 
 #[test]
