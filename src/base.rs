@@ -195,7 +195,7 @@ impl Base {
         let weight = |c: usize| {
             let (k, _, per_sigma) = component(w, c, dim, 0.0_f32);
             let log_sigmas = (0..dim).fold(0.0, |sum, i| sum - libm::logf(per_sigma.at(i, 0.0)));
-            (k + log_sigmas + dim as f32 * HALF_LN_TAU as f32).exp()
+            Real::exp(k + log_sigmas + dim as f32 * HALF_LN_TAU as f32)
         };
         let mut left = choice;
         let mut chosen = components - 1;

@@ -9,9 +9,9 @@ use core::hint::black_box;
 #[cfg(target_arch = "arm")]
 use cortex_m as _;
 use defmt_semihosting as _;
+use fluxlet::Model;
 #[cfg(target_arch = "riscv32")]
 use riscv as _;
-use fluxlet::Model;
 use semihosting::{io, process};
 
 /// Scores the files of the command line, or tests itself; then ends the program.

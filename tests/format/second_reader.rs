@@ -8,7 +8,7 @@ mod networks;
 /// eˣ by the page's own formula.
 fn exp(x: f32) -> f32 {
     let x = if x > 88.0 { 88.0 } else { x };
-    let t = x * 1.442_695 + 12_582_912.0;
+    let t = x * std::f32::consts::LOG2_E + 12_582_912.0;
     let n = t - 12_582_912.0;
     let r = x - n * 0.693_359_4 - n * -2.121_944_4e-4;
     let c = [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 1.666_666_5e-1, 0.5];

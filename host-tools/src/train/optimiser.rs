@@ -175,6 +175,7 @@ impl Pace {
         }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "a square root is exact everywhere")]
     #[inline(always)]
     fn advance_one(self, theta: &mut f32, d: f32, unit: f32, mean: &mut f32, square: &mut f32) {
         const KEPT_1: f32 = BETA_1 as f32;
