@@ -131,7 +131,7 @@ fn what_clap_refuses_ends_in_code_2_without_a_panic() {
         "sample run/model.flx",
         "sample run/model.flx -n -3",
         "eval run/model.flx x.csv --label a --labels y.npy",
-        "verify run/model.flx --target m7",
+        "verify run/model.flx --target m9",
     ] {
         let before = folder.entries();
         let ran = folder.run(line);
