@@ -3,7 +3,8 @@
 //! Without a branch, so that a compiler can take several numbers at once, and without a subnormal number
 //! on the way, so that a processor that flushes those computes the same bits. With n the whole number
 //! next to x/ln 2 and r = x − n ln 2, eˣ = 2ⁿ eʳ; eʳ is a polynomial (coefficients: Moshier, Cephes
-//! library, `expf`), and n is added to its exponent. Below −87 it is 0, and above 88 it stays where it is there.
+//! library, `expf`), and n is added to its exponent. Below −87 it is 0, and above 88 it stays where it is
+//! there.
 
 /// 1.5 · 2²³: what is added to it loses its fraction, rounded to even.
 const ROUND: f32 = 12_582_912.0;

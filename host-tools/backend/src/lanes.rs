@@ -5,7 +5,7 @@
 
 use core::ops::{Add, Div, Mul, Neg, Sub};
 
-use fearless_simd::{Simd, f32x16, i32x16, mask32x16, prelude::*, u32x16};
+use fearless_simd::{Simd, SimdBase, f32x16, i32x16, mask32x16, prelude::*, u32x16};
 use fluxlet::{Real, Weights};
 
 /// Runs `$work` with `$simd`, the widest vectors that this processor has. Three kinds of x86 are told
@@ -33,6 +33,12 @@ pub(crate) use with_lanes;
 
 /// Samples in a vector.
 pub(super) const LANES: usize = 16;
+
+/// Whether sixteen numbers are one register.
+#[inline(always)]
+pub(super) const fn wide<S: Simd>() -> bool {
+    <S::f32s as SimdBase<S>>::LEN >= LANES
+}
 
 /// One number of sixteen samples.
 #[derive(Clone, Copy)]

@@ -3,9 +3,9 @@
 //! The rows come sixteen at a time. Until the last of a tile are there, those before wait: a sum over
 //! all 64 then stays in registers and touches the gradient once.
 
-use fearless_simd::{Simd, SimdBase, SimdFloat, f32x8, f32x16, prelude::*};
+use fearless_simd::{Simd, SimdFloat, f32x8, f32x16, prelude::*};
 
-use crate::lanes::{LANES, Lanes};
+use crate::lanes::{LANES, Lanes, wide};
 
 /// Outer products of one layer that wait for the last rows of a tile.
 pub(super) struct Outer<S: Simd> {
@@ -136,31 +136,30 @@ fn multiply<S: Simd>(dw: &mut [f32], product: Product, panels: &[Lanes<S>]) {
     let (dw, dw_rest) = dw.split_at_mut(LANES * len * sixteens);
     for (block, dw) in dw.chunks_exact_mut(LANES * len).enumerate() {
         let from = LANES * block;
-        if <S::f32s as SimdBase<S>>::LEN >= LANES {
-            columns::<8, LANES, LANES, LANES, S, f32x16<S>>(dw, product, panels, from);
+        if wide::<S>() {
+            columns::<8, LANES, LANES, S, f32x16<S>>(dw, product, panels, from);
         } else {
-            columns::<5, LANES, LANES, LANES, S, f32x16<S>>(dw, product, panels, from);
+            columns::<5, LANES, LANES, S, f32x16<S>>(dw, product, panels, from);
         }
     }
     let from = LANES * sixteens;
     let (dw, dw_rest) = dw_rest.split_at_mut(8 * len * eights);
     if eights > 0 {
-        columns::<8, 8, 8, 8, S, f32x8<S>>(dw, product, panels, from);
+        columns::<8, 8, 8, S, f32x8<S>>(dw, product, panels, from);
     }
     if rows % 8 > 0 {
-        columns::<8, 0, 8, 8, S, f32x8<S>>(dw_rest, product, panels, from + 8 * eights);
+        columns::<8, 0, 8, S, f32x8<S>>(dw_rest, product, panels, from + 8 * eights);
     }
 }
 
 /// All columns of one block of ROWS rows, or where that is 0 as many as `dw` has, at most 7; N
 /// columns are summed side by side. The block's samples, of WIDTH rows each, stand at `from` of a
-/// panel, in SIZE vectors.
+/// panel, in as many vectors.
 #[inline(always)]
 fn columns<
     const N: usize,
     const ROWS: usize,
     const WIDTH: usize,
-    const SIZE: usize,
     S: Simd,
     V: SimdFloat<S, Element = f32>,
 >(
@@ -171,19 +170,19 @@ fn columns<
 ) {
     let mut column = 0;
     while column + N <= product.len {
-        some_columns::<N, ROWS, WIDTH, SIZE, S, V>(dw, product, panels, from, column);
+        some_columns::<N, ROWS, WIDTH, S, V>(dw, product, panels, from, column);
         column += N;
     }
     if column + 4 <= product.len {
-        some_columns::<4, ROWS, WIDTH, SIZE, S, V>(dw, product, panels, from, column);
+        some_columns::<4, ROWS, WIDTH, S, V>(dw, product, panels, from, column);
         column += 4;
     }
     if column + 2 <= product.len {
-        some_columns::<2, ROWS, WIDTH, SIZE, S, V>(dw, product, panels, from, column);
+        some_columns::<2, ROWS, WIDTH, S, V>(dw, product, panels, from, column);
         column += 2;
     }
     if column < product.len {
-        some_columns::<1, ROWS, WIDTH, SIZE, S, V>(dw, product, panels, from, column);
+        some_columns::<1, ROWS, WIDTH, S, V>(dw, product, panels, from, column);
     }
 }
 
@@ -192,7 +191,6 @@ fn some_columns<
     const N: usize,
     const ROWS: usize,
     const WIDTH: usize,
-    const SIZE: usize,
     S: Simd,
     V: SimdFloat<S, Element = f32>,
 >(
@@ -205,7 +203,7 @@ fn some_columns<
     let simd = panels[0].0.simd;
     let mut sums = [V::splat(simd, 0.0); N];
     for panel in panels.chunks_exact(product.panel_len()) {
-        let samples: &[Lanes<S>; SIZE] =
+        let samples: &[Lanes<S>; WIDTH] =
             panel[from..].first_chunk().expect("a block has its samples");
         let x: &[Lanes<S>; N] =
             panel[product.samples_len() + column..].first_chunk().expect("a panel has its columns");

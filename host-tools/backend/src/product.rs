@@ -6,15 +6,9 @@
 //! by side as the kernel reads them. Blocks of 4, 2 and 1 rows at the end run the same kernels
 //! narrower.
 
-use fearless_simd::{Simd, SimdBase, f32x16, prelude::*};
+use fearless_simd::{Simd, f32x16, prelude::*};
 
-use crate::lanes::{LANES, Lanes};
-
-/// Whether sixteen numbers are one register.
-#[inline(always)]
-const fn wide<S: Simd>() -> bool {
-    <S::f32s as SimdBase<S>>::LEN >= LANES
-}
+use crate::lanes::{LANES, Lanes, wide};
 
 /// Blocks of `count` rows with `len` weights each: size, first row, first weight.
 #[inline(always)]

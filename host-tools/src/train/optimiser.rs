@@ -201,8 +201,8 @@ mod tests {
 
     #[test]
     fn two_steps_are_those_of_torch() {
-        // torch 2.15, float64 (here it is float32): p = [0.5, -2.0]; Adam(lr=0.1) and AdamW(lr=0.1, weight_decay=0.01), two
-        // steps with the gradients [0.3, -0.2] and [-0.1, 0.4].
+        // torch 2.15, float64 (here it is float32): p = [0.5, -2.0]; Adam(lr=0.1) and AdamW(lr=0.1,
+        // weight_decay=0.01), two steps with the gradients [0.3, -0.2] and [-0.1, 0.4].
         let gradients = [[0.3, -0.2], [-0.1, 0.4]];
         let run = |adam: Adam| {
             let (mut theta, mut moments) = ([0.5, -2.0], Moments::new(2));

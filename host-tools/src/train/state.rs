@@ -108,9 +108,10 @@ impl State {
         let best = self.best.validation_nll;
         // A NaN is better than nothing only where the start is one too.
         if validation_nll < best || (best.is_nan() && validation_nll.is_finite()) {
-            self.best.epoch = epoch.epoch;
-            self.best.validation_nll = validation_nll;
-            self.best.theta.copy_from_slice(self.average.as_deref().unwrap_or(&self.theta));
+            // Its own memory again: a copy more would be the run's peak.
+            let mut theta = core::mem::take(&mut self.best.theta);
+            theta.copy_from_slice(self.kept());
+            self.best = Best { epoch: epoch.epoch, validation_nll, theta };
             self.plateau_since = epoch.epoch;
         }
         epoch

@@ -75,8 +75,8 @@ fn drift(drifts: usize) -> Option<String> {
     let times = if drifts == 1 { "once".into() } else { format!("{drifts} times") };
     (drifts > 0).then(|| {
         format!(
-            "an inverse missed a row by more than a thousandth of its column's range; {times}, up \
-             to a sixteenth of a batch was computed again with every layer's numbers kept"
+            "an inverse missed a row by more than a thousandth of its column's range; {times}, \
+             that part of a batch was computed again with every layer's numbers kept"
         )
     })
 }
