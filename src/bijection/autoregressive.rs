@@ -79,10 +79,10 @@ fn run<const INVERSE: bool, R: Real, W: Weights<R>>(
     let order = w.part(CONSTANTS, shape.dim);
     let (x, context) = x.split_at_mut(shape.dim);
     units.inputs[..context.len()].copy_from_slice(context);
-    outputs.fill(like.lift(0.0));
 
     let (len, packed_len) = (transformer.output_len(), transformer.packed_len());
-    let kept = if outputs.len() > len { 1 } else { 0 };
+    let keep = outputs.len() > len;
+    let kept = if keep { 1 } else { 0 };
     let mut slopes = LogProduct::new(like);
     let mut at = network_start(shape);
     for known in 0..shape.dim {
@@ -95,7 +95,7 @@ fn run<const INVERSE: bool, R: Real, W: Weights<R>>(
         let (to, slope) = if INVERSE {
             transformer.inverse(constants, outputs, packed, from)
         } else {
-            transformer.forward(constants, outputs, packed, from)
+            transformer.forward(constants, outputs, packed, keep, from)
         };
         *x = to;
         // The network reads the side of x.
@@ -163,10 +163,14 @@ impl Bijection for Autoregressive {
         shape: Shape,
         w: W,
         x: &mut [R],
-        mut kept: &mut [R],
-        _: &mut [R],
+        kept: &mut [R],
+        scratch: &mut [R],
     ) -> R {
-        run::<false, R, W>(shape, w, x, keeping(shape).take(&mut kept))
+        let (room, mut buffer) = match kept {
+            [] => (passing(shape), scratch),
+            _ => (keeping(shape), kept),
+        };
+        run::<false, R, W>(shape, w, x, room.take(&mut buffer))
     }
 
     #[inline(always)]

@@ -133,18 +133,18 @@ fn run<const INVERSE: bool, R: Real, W: Weights<R>>(
 
     let mut at = parts.network_start();
     network.unlock(w, &mut at, 0, &mut units);
-    outputs.fill(like.lift(0.0));
     network.outputs(w, &mut at, 0, &units, outputs);
     let constants = w.load(0, like);
     let len = transformer.packed_len();
-    let stride = if packed.len() > len { len } else { 0 };
+    let keep = packed.len() > len;
+    let stride = if keep { len } else { 0 };
     let outputs = outputs.chunks_exact(transformer.output_len());
     for (i, (x, output)) in second.iter_mut().zip(outputs).enumerate() {
         let packed = &mut packed[i * stride..][..len];
         let (y, slope) = if INVERSE {
             transformer.inverse(constants, output, packed, *x)
         } else {
-            transformer.forward(constants, output, packed, *x)
+            transformer.forward(constants, output, packed, keep, *x)
         };
         *x = y;
         slopes.multiply(slope);
@@ -226,10 +226,15 @@ impl Bijection for Coupling {
         shape: Shape,
         w: W,
         x: &mut [R],
-        mut kept: &mut [R],
-        _: &mut [R],
+        kept: &mut [R],
+        scratch: &mut [R],
     ) -> R {
-        run::<false, R, W>(shape, w, x, Parts::of(shape).keeping(shape).take(&mut kept))
+        let parts = Parts::of(shape);
+        let (room, mut buffer) = match kept {
+            [] => (parts.passing(), scratch),
+            _ => (parts.keeping(shape), kept),
+        };
+        run::<false, R, W>(shape, w, x, room.take(&mut buffer))
     }
 
     #[inline(always)]
