@@ -127,6 +127,7 @@ fn the_cost_of_a_model_is_measured_on_both_boards() {
         // A microbit has 256 KB of flash and 16 KB of memory.
         assert!((1..200_000).contains(&number("code_bytes")), "{cost}");
         assert!((1..16_384).contains(&number("stack_bytes")), "{cost}");
+        assert_eq!(number("static_ram_bytes"), 0, "{cost}");
     }
     let means = [0, 1].map(|board: usize| costs[board]["instructions_mean"].as_u64().unwrap());
     assert!(means[0] < means[1], "floats in software take more instructions: {means:?}");
