@@ -1,5 +1,7 @@
 //! `fluxlet cost`.
 
+mod kernels;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -25,7 +27,8 @@ use crate::stack::Stack;
 /// Instructions are counted one by one in QEMU over 100 rows; the stack is painted and scanned.
 ///
 /// `--layers` measures each layer alone instead: what a stack of one layer takes beyond a stack of
-/// none. That is the table that `fluxlet explain` shows.
+/// none. That is the table that `fluxlet explain` shows. `--kernels` measures single kernels, one call
+/// each, beside those of CMSIS-DSP.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
     /// Packed model [default: the reference stack]
@@ -36,6 +39,9 @@ pub(super) struct Args {
     /// Measure every layer alone, as JSON
     #[arg(long, conflicts_with_all = ["model", "target"])]
     layers: bool,
+    /// Measure single kernels on the targets
+    #[arg(long, conflicts_with_all = ["model", "layers"])]
+    kernels: bool,
     /// File for the table of --layers [default: standard output]
     #[arg(short, long, value_name = "FILE", requires = "layers")]
     out: Option<PathBuf>,
@@ -58,6 +64,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.layers {
         return layers(args.out.as_deref());
     }
+    let targets: &[Board] = if args.target.is_empty() { &Board::USUAL } else { &args.target };
+    if args.kernels {
+        return kernels::run(targets, args.json);
+    }
     let folder = tempfile::tempdir()?;
     let reference = folder.path().join("reference.flx");
     let path: &Path = match &args.model {
@@ -71,7 +81,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let model = super::model(&bytes);
     let inputs = super::verify::random_inputs(&model, 100);
     let bench = Bench::set_up()?;
-    let targets: &[Board] = if args.target.is_empty() { &Board::USUAL } else { &args.target };
     let mut rows = Vec::new();
     for &target in targets {
         let scorer = bench.build(target, path)?;
