@@ -21,6 +21,7 @@ pub mod embedded;
 mod fault;
 #[cfg(target_os = "none")]
 mod files;
+pub mod kernels;
 #[cfg(target_os = "none")]
 mod measure;
 pub mod self_test;
@@ -28,4 +29,4 @@ pub mod self_test;
 mod stack;
 
 #[cfg(target_os = "none")]
-pub use app::{bare, main};
+pub use app::{bare, kernels_alone, main};

@@ -1,5 +1,5 @@
 //! Emulated microcontrollers: builds the firmware's scorer with a model, runs it in QEMU, and reads
-//! back scores, instruction counts, sizes and stack.
+//! back scores, instruction counts, sizes and stack. Single kernels run in an image of their own.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -44,6 +44,17 @@ pub struct Scorer {
     folder: tempfile::TempDir,
     plugin: Option<PathBuf>,
     elf: Vec<u8>,
+}
+
+/// A single kernel that ran on a board.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Kernel {
+    /// What it computes, of which size.
+    pub name: String,
+    /// Digest of the bits of its results.
+    pub digest: String,
+    /// Instructions of one call.
+    pub instructions: u64,
 }
 
 /// What a run of the scorer gave.
@@ -94,7 +105,24 @@ impl Bench {
 
     /// Builds the scorer for `board` with the model file inside.
     pub fn build(&self, board: Board, model: &Path) -> anyhow::Result<Scorer> {
-        let elf = self.image(board, "scorer", model)?;
+        self.loaded(board, "scorer", model)
+    }
+
+    /// Runs single kernels on `board` and counts their instructions.
+    pub fn kernels(&self, board: Board) -> anyhow::Result<Vec<Kernel>> {
+        let model = self.firmware.join("models/self-test.flx");
+        let (lines, counts) = self.loaded(board, "kernels", &model)?.log(Some(""))?;
+        ensure!(lines.len() == counts.len(), "count instructions on {}: none were", board.name());
+        let kernel = |(line, instructions): (&String, u64)| {
+            let (name, digest) = line.split_once(": ").context("read the log of the kernels")?;
+            Ok(Kernel { name: name.into(), digest: digest.into(), instructions })
+        };
+        lines.iter().zip(counts).map(kernel).collect()
+    }
+
+    /// One image, ready to run.
+    fn loaded(&self, board: Board, image: &str, model: &Path) -> anyhow::Result<Scorer> {
+        let elf = self.image(board, image, model)?;
         let folder = tempfile::tempdir()?;
         fs::write(folder.path().join("scorer.elf"), &elf)?;
         let plugin = self.environment.iter().find(|(key, _)| key == "FLUXLET_QEMU_PLUGIN");
@@ -223,15 +251,9 @@ impl Scorer {
 
     /// Scores `inputs` on the board; with `count`, the instructions of each row are counted.
     pub fn score(&self, inputs: &[f32], count: bool) -> anyhow::Result<Scores> {
-        self.run(inputs, count.then_some(""))?;
+        let (_, instructions) = self.run(self.over(inputs)?, count.then_some(""))?;
         let bytes = fs::read(self.path("scores.bin"))?;
         let bits = bytes.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
-        let instructions = if count {
-            let text = fs::read_to_string(self.path("counts.txt"))?;
-            text.lines().map(str::parse).collect::<Result<_, _>>()?
-        } else {
-            Vec::new()
-        };
         Ok(Scores { bits, instructions })
     }
 
@@ -239,7 +261,7 @@ impl Scorer {
     /// the core or is not installed.
     pub fn cycles(&self, inputs: &[f32]) -> anyhow::Result<Option<u64>> {
         let Some(cpu) = self.board.modelled() else { return Ok(None) };
-        self.run(inputs, Some(",trace=blocks.txt"))?;
+        self.run(self.over(inputs)?, Some(",trace=blocks.txt"))?;
         let elf = object::File::parse(&*self.elf)?;
         let mut executed = Vec::new();
         for line in fs::read_to_string(self.path("blocks.txt"))?.lines() {
@@ -259,16 +281,25 @@ impl Scorer {
         self.folder.path().join(name)
     }
 
-    /// Runs the scorer over `inputs`; where there are options for the plugin, instructions are counted.
-    fn run(&self, inputs: &[f32], options: Option<&str>) -> anyhow::Result<()> {
+    /// A command that scores `inputs`.
+    fn over(&self, inputs: &[f32]) -> anyhow::Result<Command> {
         let mut rows = File::create(self.path("rows.bin"))?;
         for input in inputs {
             rows.write_all(&input.to_le_bytes())?;
         }
-        drop(rows);
         let mut command = self.qemu();
         let arguments = "enable=on,target=native,arg=scorer,arg=rows.bin,arg=scores.bin";
         command.args(["-semihosting-config", arguments]);
+        Ok(command)
+    }
+
+    /// Runs the image; with options for the plugin, the instructions between each pair of marks are
+    /// counted.
+    fn run(
+        &self,
+        mut command: Command,
+        options: Option<&str>,
+    ) -> anyhow::Result<(Output, Vec<u64>)> {
         if let Some(options) = options {
             let plugin =
                 self.plugin.as_deref().context("count instructions: no plugin was built")?;
@@ -279,15 +310,25 @@ impl Scorer {
             command
                 .arg(format!("{plugin},start={start:#x},stop={stop:#x},out=counts.txt{options}"));
         }
-        must(&mut command, &format!("run the scorer on {}", self.board.name()))?;
-        Ok(())
+        let output = must(&mut command, &format!("run the image on {}", self.board.name()))?;
+        let mut instructions = Vec::new();
+        if options.is_some() {
+            let text = fs::read_to_string(self.path("counts.txt"))?;
+            instructions = text.lines().map(str::parse).collect::<Result<_, _>>()?;
+        }
+        Ok((output, instructions))
     }
 
     /// What the image logs when it tests itself, a line each.
     pub fn self_test(&self) -> anyhow::Result<Vec<String>> {
+        Ok(self.log(None)?.0)
+    }
+
+    /// What the image logs without a command line; and counts as [`Scorer::run`]'s.
+    fn log(&self, options: Option<&str>) -> anyhow::Result<(Vec<String>, Vec<u64>)> {
         let mut command = self.qemu();
         command.args(["-semihosting-config", "enable=on,target=native"]);
-        let output = must(&mut command, &format!("run the self-test on {}", self.board.name()))?;
+        let (output, counts) = self.run(command, options)?;
         let table = Table::parse(&self.elf)?.context("the image has no log table")?;
         let mut decoder = table.new_stream_decoder();
         decoder.received(&output.stdout);
@@ -295,7 +336,7 @@ impl Scorer {
         loop {
             match decoder.decode() {
                 Ok(frame) => lines.push(frame.display_message().to_string()),
-                Err(DecodeError::UnexpectedEof) => return Ok(lines),
+                Err(DecodeError::UnexpectedEof) => return Ok((lines, counts)),
                 Err(DecodeError::Malformed) => bail!("decode the log of {}", self.board.name()),
             }
         }

@@ -1,5 +1,7 @@
 //! `fluxlet cost`.
 
+mod kernels;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -28,7 +30,8 @@ use crate::stack::Stack;
 /// installed.
 ///
 /// `--layers` measures each layer alone instead: what a stack of one layer takes beyond a stack of
-/// none. That is the table that `fluxlet explain` shows.
+/// none. That is the table that `fluxlet explain` shows. `--kernels` measures single kernels, one call
+/// each, beside those of CMSIS-DSP.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
     /// Packed model [default: the reference models]
@@ -39,6 +42,9 @@ pub(super) struct Args {
     /// Measure every layer alone, as JSON
     #[arg(long, conflicts_with_all = ["model", "target"])]
     layers: bool,
+    /// Measure single kernels on the targets
+    #[arg(long, conflicts_with_all = ["model", "layers"])]
+    kernels: bool,
     /// File for the table of --layers [default: standard output]
     #[arg(short, long, value_name = "FILE", requires = "layers")]
     out: Option<PathBuf>,
@@ -73,6 +79,10 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.layers {
         return layers(args.out.as_deref());
     }
+    let targets: &[Board] = if args.target.is_empty() { &Board::USUAL } else { &args.target };
+    if args.kernels {
+        return kernels::run(targets, args.json);
+    }
     let folder = tempfile::tempdir()?;
     let models = match &args.model {
         Some(path) => {
@@ -81,7 +91,6 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         None => references(),
     };
-    let targets: &[Board] = if args.target.is_empty() { &Board::USUAL } else { &args.target };
     let bench = Bench::set_up()?;
     let mut rows = Vec::new();
     for (name, bytes) in models {
