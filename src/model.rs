@@ -578,6 +578,11 @@ impl<'m> Model<'m> {
         self.bytes.len()
     }
 
+    /// The file's CRC-32: tells one model from another.
+    pub fn checksum(&self) -> u32 {
+        u32_at(self.bytes, field::CHECKSUM)
+    }
+
     /// The layers from data to latent.
     pub fn layers(&self) -> impl ExactSizeIterator<Item = LayerWeights<'m>> + use<'m> {
         let mut words = self.records;
