@@ -628,7 +628,8 @@ impl<'m> Model<'m> {
 
     /// Names of the inputs, if the model has them.
     pub fn names(&self) -> Option<impl Iterator<Item = &'m str>> {
-        self.names.map(str::lines)
+        // `lines` would do, but for a panic in its search that the compiler cannot rule out.
+        self.names.map(|names| names.split_terminator(|end| end == '\n'))
     }
 
     /// Where the model comes from, if it says.

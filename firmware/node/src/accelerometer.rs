@@ -41,8 +41,8 @@ pub struct Accelerometer<CORE, D> {
     delay: D,
     /// Nanoseconds between two looks for a reading.
     look_ns: u32,
-    /// g of one digit.
-    digit: f32,
+    /// Thousandths of a g that one digit is.
+    digit: i16,
 }
 
 impl<B: I2c, D: DelayNs> Accelerometer<Lis3dhI2C<B>, D> {
@@ -67,10 +67,10 @@ impl<B: I2c, D: DelayNs> Accelerometer<Lis3dhI2C<B>, D> {
         };
         let driver = set_up().map_err(|_: lis3dh::Error<_, _>| Fault::NoAnswer)?;
         let digit = match range {
-            Range::G2 => 0.001,
-            Range::G4 => 0.002,
-            Range::G8 => 0.004,
-            Range::G16 => 0.012,
+            Range::G2 => 1,
+            Range::G4 => 2,
+            Range::G8 => 4,
+            Range::G16 => 12,
         };
         Ok(Self { driver, delay, look_ns: period_ns / LOOKS, digit })
     }
@@ -104,7 +104,7 @@ where
         // Twelve bits, at the left of sixteen.
         let digits = [raw.x >> 4, raw.y >> 4, raw.z >> 4];
         for (number, digits) in reading.iter_mut().zip(digits) {
-            *number = f32::from(digits) * self.digit;
+            *number = f32::from(digits * self.digit) / 1000.0;
         }
         let at_the_end = digits.iter().any(|digits| *digits == 2047 || *digits == -2048);
         if at_the_end { Err(Fault::Saturated) } else { Ok(()) }

@@ -19,7 +19,7 @@
 //! | `refused REASON` | a model that cannot run, and why |
 //!
 //! A number is the shortest decimal that reads back as the same `f32`; a very large or small one has
-//! an exponent, `-1e+30`. N counts on after a fault and starts again at 2³².
+//! an exponent, `-1e30`. N counts on after a fault and starts again at 2³².
 //!
 //! # Commands
 //!

@@ -132,7 +132,7 @@ impl Slot {
 }
 
 fn decimal(f: &mut fmt::Formatter<'_>, number: f32) -> fmt::Result {
-    f.write_str(zmij::Buffer::new().format(number))
+    f.write_str(ryu::Buffer::new().format(number))
 }
 
 /// A name as one field of ASCII: what is neither letter, digit nor mark becomes `_`.

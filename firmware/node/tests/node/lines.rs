@@ -63,7 +63,7 @@ fn an_alarm_names_the_input_to_blame() {
     assert!(lines[0].ends_with(" 0.01 improbable -"), "{lines:?}");
     assert!(lines[1].ends_with(" none -"), "{lines:?}");
     assert!(lines[2].ends_with(" 0.01 improbable fan_y"), "{lines:?}");
-    assert!(lines[3].ends_with("score 3 -1e+30 0.01 not-finite fan_x"), "{lines:?}");
+    assert!(lines[3].ends_with("score 3 -1e30 0.01 not-finite fan_x"), "{lines:?}");
 }
 
 #[test]
