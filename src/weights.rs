@@ -180,6 +180,12 @@ impl<'m> Packed<'m> {
         Self(&[])
     }
 
+    /// The words as they stand in memory, of any numbers.
+    #[inline(always)]
+    pub(crate) fn words(self) -> &'m [u32] {
+        self.0
+    }
+
     /// Weight `i`, or 0 past the end.
     #[inline(always)]
     pub fn get(self, i: usize) -> f32 {

@@ -2,6 +2,8 @@
 
 #[path = "domain.rs"]
 mod domain;
+#[path = "integers.rs"]
+mod integers;
 #[path = "networks.rs"]
 mod networks;
 
