@@ -33,6 +33,9 @@ pub trait Real:
     + Div<Output = Self>
     + Neg<Output = Self>
 {
+    /// Numbers side by side.
+    const LANES: usize = 1;
+
     /// Outcome of a comparison, one truth a lane.
     type Mask: Copy;
     /// Position in a table, one a lane.
@@ -58,6 +61,11 @@ pub trait Real:
     fn sqrt(self) -> Self;
     /// Natural logarithm.
     fn ln(self) -> Self;
+    /// ln(1 + self) where 0 ≤ self ≤ 1, which lanes compute with less.
+    #[inline(always)]
+    fn ln_one_plus(self) -> Self {
+        (self.lift(1.0) + self).ln()
+    }
     /// e to the power of `self`.
     fn exp(self) -> Self;
     /// The greatest whole number that is not above `self`.
