@@ -245,7 +245,7 @@ impl Bijection for Autoregressive {
         mut scratch: &mut [R],
     ) {
         let (transformer, network) = parts(shape);
-        let Kept { units, outputs, packed } = keeping(shape).take(&mut kept);
+        let Kept { units, outputs, packed, .. } = keeping(shape).take(&mut kept);
         let zero = x[0].lift(0.0);
         let constants = w.load(0, zero);
         let order = w.part(CONSTANTS, shape.dim);

@@ -310,7 +310,7 @@ impl Bijection for Coupling {
     ) {
         let parts = Parts::of(shape);
         let Parts { transformer, network, .. } = parts;
-        let Kept { units, outputs, packed } = parts.keeping(shape).take(&mut kept);
+        let Kept { units, outputs, packed, .. } = parts.keeping(shape).take(&mut kept);
         let zero = x[0].lift(0.0);
         let constants = w.load(0, zero);
         let x = &x[..shape.dim];
