@@ -122,6 +122,11 @@ pub trait Real:
     fn min(self, other: Self) -> Self {
         Self::select(other.ge(self), self, other)
     }
+    /// Whether `self` lies between 0 and 1.
+    #[inline(always)]
+    fn is_share(self) -> Self::Mask {
+        Self::and(self.ge(self.lift(0.0)), self.lift(1.0).ge(self))
+    }
     /// |self|.
     #[inline(always)]
     fn abs(self) -> Self {
@@ -257,6 +262,12 @@ impl Real for f32 {
     #[inline(always)]
     fn select(mask: bool, yes: Self, no: Self) -> Self {
         if mask { yes } else { no }
+    }
+    #[inline(always)]
+    fn is_share(self) -> bool {
+        // One comparison of whole numbers: those below 0 have the highest bit, and so have NaN and
+        // −0 no share, which a caller settles in another way.
+        self.to_bits() <= 1.0_f32.to_bits()
     }
     #[inline(always)]
     fn sqrt(self) -> Self {

@@ -73,6 +73,16 @@ impl Transformer {
             }
     }
 
+    /// Bins of the spline.
+    pub(super) fn bins(self) -> usize {
+        self.spline.bins
+    }
+
+    /// Whether the map is computed from outputs that are whole numbers.
+    pub(super) fn has_integer_form(self) -> bool {
+        self.layer == Layer::RationalQuadratic && !self.soft
+    }
+
     /// Outputs of the network for one number.
     pub(super) fn output_len(self) -> usize {
         let bins = self.spline.bins;
