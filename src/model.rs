@@ -313,15 +313,15 @@ pub(crate) fn u32_at(bytes: &[u8], at: Range<usize>) -> u32 {
 
 /// CRC-32 (ISO-HDLC, that of zip and Ethernet) of all bytes but the checksum's own.
 fn checksum(bytes: &[u8]) -> u32 {
-    // Without a table: 1 kB of flash is worth more than the milliseconds at start-up.
+    // Without a table, and byte by byte: 1 kB of flash is worth more than the milliseconds at start-up.
     const CRC: crc::Crc<u32, crc::NoTable> =
         crc::Crc::<u32, crc::NoTable>::new(&crc::CRC_32_ISO_HDLC);
-    // One loop for both parts, where the compiler would unroll each.
-    let parts = [bytes.get(..field::CHECKSUM.start), bytes.get(field::CHECKSUM.end..)];
-    let digest = parts.into_iter().flatten().fold(CRC.digest(), |mut digest, part| {
-        digest.update(part);
-        digest
-    });
+    let mut digest = CRC.digest();
+    for (i, byte) in bytes.iter().enumerate() {
+        if !field::CHECKSUM.contains(&i) {
+            digest.update(core::slice::from_ref(byte));
+        }
+    }
     digest.finalize()
 }
 
@@ -364,7 +364,8 @@ impl Record {
         let arg = usize::from(u16::from_le_bytes([*low, *high]));
         let mut shape = Shape::new(dim, arg, option & !option::INVERTED);
         shape.inverted = option & option::INVERTED != 0;
-        if layer.is_some_and(Layer::is_conditioned) {
+        // Without such layers in the build there is no code for them: a model that has one is refused.
+        if layer.is_some_and(|layer| layer.is_conditioned() && layer.is_included()) {
             let (network, rest) = words.split_first_chunk()?;
             *words = rest;
             let [[transformer, kinds, low, high], [a, b, c, d], [e, f, g, h]] = *network;
@@ -604,6 +605,11 @@ impl<'m> Model<'m> {
         self.bytes.len()
     }
 
+    /// The CRC-32 in the file, which tells one model from another.
+    pub fn checksum(&self) -> u32 {
+        u32_at(self.bytes, field::CHECKSUM)
+    }
+
     /// The layers from data to latent.
     pub fn layers(&self) -> impl ExactSizeIterator<Item = LayerWeights<'m>> + use<'m> {
         let mut words = self.records;
@@ -649,7 +655,8 @@ impl<'m> Model<'m> {
 
     /// Names of the inputs, if the model has them.
     pub fn names(&self) -> Option<impl Iterator<Item = &'m str>> {
-        self.names.map(str::lines)
+        // `lines` would do, but for a panic in its search that the compiler cannot rule out.
+        self.names.map(|names| names.split_terminator(|end| end == '\n'))
     }
 
     /// Tag and payload of each section, unknown ones included.

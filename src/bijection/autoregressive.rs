@@ -209,10 +209,14 @@ impl Bijection for Autoregressive {
         shape: Shape,
         w: W,
         x: &mut [R],
-        mut kept: &mut [R],
-        _: &mut [R],
+        kept: &mut [R],
+        scratch: &mut [R],
     ) -> R {
-        let walk = float(shape, w, x[0], keeping(shape), &mut kept);
+        let (room, mut buffer) = match kept {
+            [] => (passing(shape), scratch),
+            _ => (keeping(shape), kept),
+        };
+        let walk = float(shape, w, x[0], room, &mut buffer);
         run::<false, R, W>(shape, w, x, walk)
     }
 
@@ -241,7 +245,7 @@ impl Bijection for Autoregressive {
         mut scratch: &mut [R],
     ) {
         let (transformer, network) = parts(shape);
-        let Kept { units, outputs, packed } = keeping(shape).take(&mut kept);
+        let Kept { units, outputs, packed, .. } = keeping(shape).take(&mut kept);
         let zero = x[0].lift(0.0);
         let constants = w.load(0, zero);
         let order = w.part(CONSTANTS, shape.dim);

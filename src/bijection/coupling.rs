@@ -272,11 +272,15 @@ impl Bijection for Coupling {
         shape: Shape,
         w: W,
         x: &mut [R],
-        mut kept: &mut [R],
-        _: &mut [R],
+        kept: &mut [R],
+        scratch: &mut [R],
     ) -> R {
         let parts = Parts::of(shape);
-        let walk = parts.float(w, x[0], parts.keeping(shape), &mut kept);
+        let (room, mut buffer) = match kept {
+            [] => (parts.passing(), scratch),
+            _ => (parts.keeping(shape), kept),
+        };
+        let walk = parts.float(w, x[0], room, &mut buffer);
         run::<false, R, W>(shape, w, x, walk)
     }
 
@@ -306,7 +310,7 @@ impl Bijection for Coupling {
     ) {
         let parts = Parts::of(shape);
         let Parts { transformer, network, .. } = parts;
-        let Kept { units, outputs, packed } = parts.keeping(shape).take(&mut kept);
+        let Kept { units, outputs, packed, .. } = parts.keeping(shape).take(&mut kept);
         let zero = x[0].lift(0.0);
         let constants = w.load(0, zero);
         let x = &x[..shape.dim];

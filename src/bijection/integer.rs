@@ -156,7 +156,7 @@ impl Walk<f32> for Integer<'_, '_> {
             return if INVERSE {
                 transformer.inverse(constants, outputs, self.packed, x)
             } else {
-                transformer.forward(constants, outputs, self.packed, x)
+                transformer.forward(constants, outputs, self.packed, false, x)
             };
         }
         let [low, high, _] = constants;
@@ -170,7 +170,8 @@ impl Walk<f32> for Integer<'_, '_> {
         if INVERSE {
             RationalQuadratic::inverse(&bin, x.max(bin.y0).min(bin.y1))
         } else {
-            RationalQuadratic::forward(&bin, x.max(bin.x0).min(bin.x1))
+            let (z, slope, _) = RationalQuadratic::forward(&bin, x.max(bin.x0).min(bin.x1));
+            (z, slope)
         }
     }
 }

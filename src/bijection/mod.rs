@@ -26,6 +26,7 @@ pub mod power;
 pub mod radial;
 pub mod rational_linear;
 pub mod rational_quadratic;
+mod scan;
 pub mod softplus;
 mod spline;
 pub mod sylvester;
@@ -196,7 +197,8 @@ pub trait Bijection {
     fn kept_len(_: Shape) -> usize {
         0
     }
-    /// [`Bijection::forward`], which leaves in `kept` what the way back would else compute again.
+    /// [`Bijection::forward`], which leaves in `kept` what the way back would else compute again;
+    /// nothing in an empty one.
     #[inline(always)]
     fn forward_kept<R: Real, W: Weights<R>>(
         shape: Shape,

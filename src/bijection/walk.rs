@@ -40,7 +40,6 @@ impl<'s, R: Real, W: Weights<R>> Float<'s, R, W> {
         kept: Kept<'s, R>,
     ) -> Self {
         let stride = |all: usize, one: usize| if all > one { one } else { 0 };
-        kept.outputs.fill(constants[0].lift(0.0));
         Self {
             output_stride: stride(kept.outputs.len(), transformer.output_len()),
             packed_stride: stride(kept.packed.len(), transformer.packed_len()),
@@ -75,7 +74,7 @@ impl<R: Real, W: Weights<R>> Walk<R> for Float<'_, R, W> {
         if INVERSE {
             transformer.inverse(constants, output, packed, x)
         } else {
-            transformer.forward(constants, output, packed, x)
+            transformer.forward(constants, output, packed, self.kept.keep, x)
         }
     }
 }
