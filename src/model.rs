@@ -524,8 +524,10 @@ impl<'m> Model<'m> {
                     }
                     self.context_scale = Some(weights);
                 }
-                tag::NAMES => self.names = Some(str::from_utf8(payload).map_err(|_| error)?),
-                tag::PROVENANCE => {
+                tag::NAMES if cfg!(feature = "text") => {
+                    self.names = Some(str::from_utf8(payload).map_err(|_| error)?)
+                }
+                tag::PROVENANCE if cfg!(feature = "text") => {
                     self.provenance = Some(str::from_utf8(payload).map_err(|_| error)?);
                 }
                 _ => {}
@@ -622,12 +624,12 @@ impl<'m> Model<'m> {
         self.calibration
     }
 
-    /// Names of the inputs, if the model has them.
+    /// Names of the inputs, if the model has them and the build reads them, which is its feature `text`.
     pub fn names(&self) -> Option<impl Iterator<Item = &'m str>> {
         self.names.map(str::lines)
     }
 
-    /// Where the model comes from, if it says.
+    /// Where the model comes from, if it says and the build reads it, which is its feature `text`.
     pub fn provenance(&self) -> Option<&'m str> {
         self.provenance
     }
