@@ -117,7 +117,7 @@ fn log_prob_in(model: &Model, input: &[f32], x: &mut [f32], scratch: &mut [f32])
         return LOG_PROB_MIN;
     };
     match model.front_end() {
-        Some(front_end) => front_end.extract(reading, data, scratch),
+        Some(front_end) => front_end.extract_checked(reading, data, scratch),
         None => data.iter_mut().zip(reading).for_each(|(data, reading)| *data = *reading),
     }
     model.read_context(given, context);
