@@ -121,7 +121,7 @@ fn log_prob_in(model: &Model, input: &[f32], x: &mut [f32], scratch: &mut [f32])
     }
     match model.front_end() {
         Some(_) if !reading.iter().all(|x| x.is_finite()) => return LOG_PROB_MIN,
-        Some(front_end) => front_end.extract(reading, data, scratch),
+        Some(front_end) => front_end.extract_checked(reading, data, scratch),
         None => {
             for (data, reading) in data.iter_mut().zip(reading) {
                 if !reading.is_finite() {

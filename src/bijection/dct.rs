@@ -99,17 +99,18 @@ impl Dct {
             return;
         }
         let half = n / 2;
-        let rest = tables.part(half, tables.len() - half);
-        let (even, odd) = scratch.split_at_mut(half);
-        let odd = &mut odd[..half];
-        let (low, high) = x.split_at(half);
+        let rest = tables.part(half, tables.len().saturating_sub(half));
+        // What is cut without a panic leaves none in the image of a device.
+        let Some((even, odd)) = scratch.split_at_mut_checked(half) else { return };
+        let Some(odd) = odd.get_mut(..half) else { return };
+        let Some((low, high)) = x.split_at_mut_checked(half) else { return };
         if half.is_multiple_of(4) {
             fold::<4, _, _>(tables, low, high, even, odd);
         } else {
             fold::<1, _, _>(tables, low, high, even, odd);
         }
-        Self::transform(rest, even, &mut x[..half]);
-        Self::transform(rest, odd, &mut x[..half]);
+        Self::transform(rest, even, low);
+        Self::transform(rest, odd, low);
         if half.is_multiple_of(4) {
             unfold::<4, 8, _>(even, odd, x);
         } else {
@@ -154,7 +155,8 @@ fn fold<const B: usize, R: Real, W: Weights<R>>(
 ) {
     let inputs = low.as_chunks::<B>().0.iter().zip(high.as_chunks::<B>().0.iter().rev());
     let outputs = even.as_chunks_mut::<B>().0.iter_mut().zip(odd.as_chunks_mut::<B>().0);
-    let rows = inputs.zip(outputs).zip(tables.chunks::<B>(low[0]));
+    let [like, ..] = *low else { return };
+    let rows = inputs.zip(outputs).zip(tables.chunks::<B>(like));
     for (((low, high), (even, odd)), c) in rows {
         for i in 0..B {
             even[i] = low[i] + high[B - 1 - i];
@@ -168,7 +170,7 @@ fn fold<const B: usize, R: Real, W: Weights<R>>(
 fn unfold<const B: usize, const PAIRS: usize, R: Real>(even: &[R], odd: &[R], x: &mut [R]) {
     let inputs = even.as_chunks::<B>().0.iter().zip(odd.as_chunks::<B>().0);
     // What follows a block's odd numbers; behind the last block nothing, or +0 would make +0 of −0.
-    let following = odd[B..].iter().step_by(B).map(Some).chain([None]);
+    let following = odd.get(B..).unwrap_or_default().iter().step_by(B).map(Some).chain([None]);
     for ((x, (even, odd)), next) in
         x.as_chunks_mut::<PAIRS>().0.iter_mut().zip(inputs).zip(following)
     {
@@ -218,17 +220,17 @@ fn direct<R: Real, W: Weights<R>>(
     if m == 1 {
         return;
     }
-    let old = &mut scratch[..m];
-    old.copy_from_slice(x);
+    let Some(old) = scratch.get_mut(..m) else { return };
+    old.iter_mut().zip(&*x).for_each(|(old, x)| *old = *x);
     for (k, x) in x.iter_mut().enumerate() {
         *x = old.iter().enumerate().fold(x.lift(0.0), |sum, (i, old)| {
-            sum + *old * cosines.at(phase(k, i) % (4 * m), *old)
+            sum + *old * cosines.at(phase(k, i) % (4 * m).max(1), *old)
         });
     }
 }
 
 fn tables<R: Real, W: Weights<R>>(w: W, dim: usize) -> W {
-    w.part(dim, w.len() - dim)
+    w.part(dim, w.len().saturating_sub(dim))
 }
 
 impl Bijection for Dct {
@@ -251,12 +253,13 @@ impl Bijection for Dct {
 
     #[inline(always)]
     fn forward<R: Real, W: Weights<R>>(shape: Shape, w: W, x: &mut [R], scratch: &mut [R]) -> R {
-        Self::transform(tables(w, shape.dim), x, &mut scratch[..shape.dim]);
         let like = x[0];
+        let scratch = scratch.get_mut(..shape.dim).unwrap_or_default();
+        Self::transform(tables(w, shape.dim), x, scratch);
         for (x, gain) in x.iter_mut().zip(w.values(like)) {
             *x = *x * gain;
         }
-        x[0].lift(0.0)
+        like.lift(0.0)
     }
 
     #[inline(always)]
