@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const SELF_TEST_MODEL: &str = "models/self-test.flx";
-const IMAGES: [&str; 2] = ["scorer", "bare"];
+const IMAGES: [&str; 3] = ["scorer", "bare", "node"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
@@ -40,7 +40,7 @@ fn embed_model(root: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Links for the board that `FLUXLET_BOARD` names, a folder of `boards/`; without it for one that
+/// Links for the board that `FLUXLET_BOARD` names, a folder of `qemu/`; without it for one that
 /// has the target's core.
 fn link_board(root: &Path) -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-env-changed=FLUXLET_BOARD");
@@ -55,7 +55,7 @@ fn link_board(root: &Path) -> Result<(), Box<dyn Error>> {
         };
         name.into()
     });
-    let folder = root.join("boards").join(&board);
+    let folder = root.join("qemu").join(&board);
     if !folder.is_dir() {
         return Err(format!("board {board}: there is no folder {}", folder.display()).into());
     }

@@ -578,7 +578,7 @@ impl<'m> Model<'m> {
         self.bytes.len()
     }
 
-    /// The CRC-32 in the file, which tells one model from another.
+    /// The file's CRC-32: tells one model from another.
     pub fn checksum(&self) -> u32 {
         u32_at(self.bytes, field::CHECKSUM)
     }
@@ -628,7 +628,8 @@ impl<'m> Model<'m> {
 
     /// Names of the inputs, if the model has them.
     pub fn names(&self) -> Option<impl Iterator<Item = &'m str>> {
-        self.names.map(str::lines)
+        // `lines` would do, but for a panic in its search that the compiler cannot rule out.
+        self.names.map(|names| names.split_terminator(|end| end == '\n'))
     }
 
     /// Where the model comes from, if it says.

@@ -47,7 +47,7 @@ pub fn bare() -> ! {
 #[inline(never)]
 fn score_files(model: &Model<'_>) -> io::Result<bool> {
     let line = CommandLine::read()?;
-    let Some((rows, scores)) = line.files() else {
+    let (Some(rows), Some(scores)) = (line.word(1), line.word(2)) else {
         return Ok(false);
     };
     let mut rows = RowReader::open(rows)?;

@@ -29,16 +29,13 @@ impl CommandLine {
         Ok(Self { words })
     }
 
-    /// The file names of rows and scores, after the program's name; `None` where there are none.
-    pub(crate) fn files(&self) -> Option<(&CStr, &CStr)> {
-        let program = self.word(0)?;
-        let rows = self.word(program.count_bytes() + 1)?;
-        let scores = self.word(program.count_bytes() + rows.count_bytes() + 2)?;
-        Some((rows, scores))
-    }
-
-    fn word(&self, start: usize) -> Option<&CStr> {
-        let word = CStr::from_bytes_until_nul(self.words.get(start..)?).ok()?;
+    /// A word by its place, the program's name being the first; `None` where there are fewer.
+    pub(crate) fn word(&self, place: usize) -> Option<&CStr> {
+        let mut rest = &self.words[..];
+        for _ in 0..place {
+            rest = rest.get(CStr::from_bytes_until_nul(rest).ok()?.count_bytes() + 1..)?;
+        }
+        let word = CStr::from_bytes_until_nul(rest).ok()?;
         (!word.is_empty()).then_some(word)
     }
 }

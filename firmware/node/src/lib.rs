@@ -1,0 +1,39 @@
+#![no_std]
+#![forbid(unsafe_code)]
+//! A node: a sensor, a model, and lines of text that tell what the readings mean.
+//!
+//! It runs on any board. Sensors come through [`Sensor`], which [`Accelerometer`] implements over
+//! any I²C bus of embedded-hal; lines go out and commands come in through embedded-io. There is no
+//! heap, and nothing panics: what goes wrong with a sensor or a model is a line.
+//!
+//! # Lines
+//!
+//! ASCII, fields split by one space, each line ended by `\n`, so that any terminal can show them:
+//!
+//! | line | tells |
+//! | --- | --- |
+//! | `model CRC INPUTS SLOT` | the model that runs: its checksum in 8 hexadecimal digits, the numbers it reads, `a`, `b` or `built-in` |
+//! | `score N LOG_PROB P ALARM CHANNEL` | window N, from 0: its log density, its p-value (`-` from a model without calibration), `none`, `improbable` or `not-finite`, and with an alarm the input to blame, by name or number |
+//! | `fault N KIND` | window N has no score: `no-answer`, `saturated` or `stuck` |
+//! | `sample V1 V2 V3` | a reading, while recording is on |
+//! | `refused REASON` | a model that cannot run, and why |
+//!
+//! A number is the shortest decimal that reads back as the same `f32`; a very large or small one has
+//! an exponent, `-1e30`. N counts on after a fault and starts again at 2³².
+//!
+//! # Commands
+//!
+//! One byte each: `m` tell the model, `r` recording on, `s` recording off. Others are ignored.
+
+mod accelerometer;
+mod blame;
+mod line;
+mod node;
+mod run;
+mod sensor;
+
+pub use accelerometer::{Accelerometer, Settings};
+pub use line::{Channel, Line, Slot, tell};
+pub use node::{Node, Refusal};
+pub use run::{run, watch};
+pub use sensor::{Fault, Sensor};

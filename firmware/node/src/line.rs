@@ -1,0 +1,141 @@
+//! The lines that a node tells; the crate's front page has their grammar.
+
+use core::fmt::{self, Display, Write as _};
+
+use embedded_io::Write;
+use fluxlet::{Alarm, Reading};
+
+use crate::sensor::Fault;
+
+/// Where the model that runs is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// First slot of the flash.
+    A,
+    /// Second slot of the flash.
+    B,
+    /// The image itself.
+    BuiltIn,
+}
+
+/// An input of a model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel<'m> {
+    /// By the name that the model has for it.
+    Name(&'m str),
+    /// By its place, from 0.
+    Index(usize),
+}
+
+/// One line.
+#[derive(Clone, Copy)]
+pub enum Line<'a> {
+    /// Which model runs.
+    Model {
+        /// CRC-32 of the model.
+        checksum: u32,
+        /// Numbers of one input.
+        inputs: usize,
+        /// Where it is kept.
+        slot: Slot,
+    },
+    /// What the model says of a window.
+    Score {
+        /// Number of the window.
+        window: u32,
+        /// The score.
+        reading: Reading,
+        /// Whether the model has a calibration table, without which there is no p-value.
+        calibrated: bool,
+        /// The input to blame for an alarm.
+        channel: Option<Channel<'a>>,
+    },
+    /// Why a window has no score.
+    Fault {
+        /// Number of the window.
+        window: u32,
+        /// The reason.
+        fault: Fault,
+    },
+    /// A reading as it came from the sensor.
+    Sample(&'a [f32]),
+    /// Why a model cannot run.
+    Refused(&'a dyn Display),
+}
+
+/// Writes a line to `port`. What the port does not take is lost: a node that nobody listens to goes on.
+pub fn tell(port: &mut impl Write, line: Line<'_>) {
+    let _ = writeln!(Text(port), "{line}");
+}
+
+/// Text for a port. `write_all` of embedded-io panics at a port that takes no byte; this is an error.
+struct Text<'p, P>(&'p mut P);
+
+impl<P: Write> fmt::Write for Text<'_, P> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut rest = text.as_bytes();
+        while !rest.is_empty() {
+            let taken = self.0.write(rest).map_err(|_| fmt::Error)?;
+            rest = rest.get(taken..).filter(|_| taken > 0).ok_or(fmt::Error)?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Line<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Model { checksum, inputs, slot } => {
+                write!(f, "model {checksum:08x} {inputs} {}", slot.word())
+            }
+            Self::Score { window, reading, calibrated, channel } => {
+                write!(f, "score {window} ")?;
+                decimal(f, reading.log_prob)?;
+                f.write_str(" ")?;
+                if calibrated {
+                    decimal(f, reading.p_value)?
+                } else {
+                    f.write_str("-")?
+                }
+                f.write_str(match reading.alarm {
+                    Alarm::None => " none ",
+                    Alarm::Improbable => " improbable ",
+                    Alarm::NotFinite => " not-finite ",
+                })?;
+                match channel {
+                    Some(Channel::Name(name)) => one_word(f, name),
+                    Some(Channel::Index(index)) => write!(f, "{index}"),
+                    None => f.write_str("-"),
+                }
+            }
+            Self::Fault { window, fault } => write!(f, "fault {window} {}", fault.word()),
+            Self::Sample(reading) => {
+                f.write_str("sample")?;
+                reading.iter().try_for_each(|number| {
+                    f.write_str(" ")?;
+                    decimal(f, *number)
+                })
+            }
+            Self::Refused(reason) => write!(f, "refused {reason}"),
+        }
+    }
+}
+
+impl Slot {
+    fn word(self) -> &'static str {
+        match self {
+            Self::A => "a",
+            Self::B => "b",
+            Self::BuiltIn => "built-in",
+        }
+    }
+}
+
+fn decimal(f: &mut fmt::Formatter<'_>, number: f32) -> fmt::Result {
+    f.write_str(ryu::Buffer::new().format(number))
+}
+
+/// A name as one field of ASCII: what is neither letter, digit nor mark becomes `_`.
+fn one_word(f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+    name.chars().try_for_each(|c| f.write_char(if c.is_ascii_graphic() { c } else { '_' }))
+}

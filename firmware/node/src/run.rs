@@ -1,0 +1,61 @@
+//! What a board does once its bus and port are set up.
+
+use embedded_hal::delay::DelayNs;
+use embedded_hal::i2c::I2c;
+use embedded_io::{Read, ReadReady, Write};
+
+use crate::accelerometer::{Accelerometer, Settings};
+use crate::line::{Line, Slot, tell};
+use crate::node::Node;
+
+/// Time between two attempts to reach a sensor that does not answer.
+const RETRY_MS: u32 = 100;
+const CHANNELS: usize = 3;
+
+/// Scores the accelerometer's readings for ever. A sensor that does not answer is started again until
+/// it does; a model that cannot run is refused, again at every command.
+pub fn run<P: Read + ReadReady + Write>(
+    model: &[u8],
+    slot: Slot,
+    memory: &mut [f32],
+    bus: &mut impl I2c,
+    delay: &mut impl DelayNs,
+    port: &mut P,
+) -> ! {
+    match Node::new(model, slot, CHANNELS, memory) {
+        Ok(mut node) => {
+            node.tell_model(port);
+            loop {
+                watch(&mut node, bus, delay, port);
+                delay.delay_ms(RETRY_MS);
+            }
+        }
+        Err(refusal) => loop {
+            tell(port, Line::Refused(&refusal));
+            while !matches!(port.read_ready(), Ok(true)) {
+                delay.delay_ms(RETRY_MS);
+            }
+            let _ = port.read(&mut [0]);
+        },
+    }
+}
+
+/// Starts the sensor and scores its readings until it does not answer.
+pub fn watch<P: Read + ReadReady + Write>(
+    node: &mut Node<'_, '_>,
+    bus: &mut impl I2c,
+    delay: &mut impl DelayNs,
+    port: &mut P,
+) {
+    node.obey(port);
+    match Accelerometer::start(bus, delay, Settings::default()) {
+        Ok(mut sensor) => {
+            while node.step(&mut sensor, port).is_ok() {
+                node.obey(port);
+            }
+        }
+        Err(fault) => {
+            node.give_up(fault, port);
+        }
+    }
+}
