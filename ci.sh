@@ -103,6 +103,7 @@ build_boards() {
     local board
     for board in "${BOARDS[@]}"; do
         cargo build --release --target "$board" --bins
+        cargo build --release --target "$board" --manifest-path ../slots/Cargo.toml --target-dir target
     done
 }
 

@@ -8,6 +8,7 @@ mod cost;
 mod demo;
 mod eval;
 mod explain;
+mod flash;
 mod import;
 mod inspect;
 mod sample;
@@ -47,6 +48,7 @@ enum Command {
     Inspect(inspect::Args),
     Verify(verify::Args),
     Cost(cost::Args),
+    Flash(flash::Args),
     Bench(bench::Args),
     Explain(explain::Args),
     Demo(demo::Args),
@@ -67,6 +69,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Cost(args) => cost::run(&args),
+        Command::Flash(args) => flash::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Demo(args) => demo::run(&args),
