@@ -11,6 +11,7 @@ pub mod explain;
 pub mod import;
 pub mod inspect;
 pub mod metrics;
+pub mod node;
 pub mod output;
 pub mod programmer;
 pub mod report;
