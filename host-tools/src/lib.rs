@@ -3,6 +3,7 @@ pub use fluxlet_backend as backend;
 pub use fluxlet_backend::stack;
 
 pub mod bench;
+pub mod chip;
 pub mod commands;
 pub mod data;
 pub mod device;
@@ -11,7 +12,10 @@ pub mod export;
 pub mod import;
 pub mod inspect;
 pub mod metrics;
+pub mod node;
 pub mod output;
+pub mod programmer;
 pub mod report;
 pub mod score;
 pub mod train;
+pub mod uf2;

@@ -9,10 +9,15 @@ mod demo;
 mod eval;
 mod explain;
 mod export;
+mod flash;
 mod import;
 mod inspect;
+mod monitor;
+mod record;
 mod sample;
 mod score;
+mod source;
+mod stop;
 mod train;
 mod verify;
 
@@ -49,6 +54,9 @@ enum Command {
     Inspect(inspect::Args),
     Verify(verify::Args),
     Cost(cost::Args),
+    Flash(flash::Args),
+    Monitor(monitor::Args),
+    Record(record::Args),
     Bench(bench::Args),
     Explain(explain::Args),
     Demo(demo::Args),
@@ -70,6 +78,9 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Cost(args) => cost::run(&args),
+        Command::Flash(args) => flash::run(&args),
+        Command::Monitor(args) => monitor::run(&args),
+        Command::Record(args) => record::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Demo(args) => demo::run(&args),
