@@ -1,5 +1,7 @@
 //! Weights of 16 bits, IEEE binary16: two in a word of a model, widened where they are read.
 
+use core::hint::cold_path;
+
 use crate::math::Real;
 use crate::weights::{Packed, Weights};
 
@@ -13,11 +15,13 @@ pub(crate) struct Halves<'m>(&'m [u16]);
 fn widen(half: u16) -> f32 {
     let half = u16::from_le(half);
     let (sign, size) = (u32::from(half >> 15) << 31, u32::from(half & 0x7fff));
+    if size >= 0x0400 {
+        return f32::from_bits(sign | ((size << 13) + ((127 - 15) << 23)));
+    }
+    cold_path();
     // Below the smallest normal half: a multiple of 2⁻²⁴.
     const STEP: f32 = 1.0 / (1 << 24) as f32;
-    let small = (size as f32 * STEP).to_bits();
-    let normal = (size << 13) + ((127 - 15) << 23);
-    f32::from_bits(sign | if size < 0x0400 { small } else { normal })
+    f32::from_bits(sign | (size as f32 * STEP).to_bits())
 }
 
 impl<'m> Halves<'m> {

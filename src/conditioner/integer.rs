@@ -51,11 +51,18 @@ fn rescale(sum: i32, scale: u32) -> i32 {
 /// `sum` + Σ wᵢ aᵢ, four weights a word; a function of its own, so that a small core has its registers
 /// for one loop.
 #[inline(never)]
-fn dot(sum: i32, words: &[u32], inputs: &[i32]) -> i32 {
-    let (quads, rest) = inputs.as_chunks::<4>();
-    let (whole, last) = words.split_at_checked(quads.len()).unwrap_or_default();
-    let sum = quads.iter().zip(whole).fold(sum, |sum, (quad, word)| add(sum, *word, quad));
-    last.first().map_or(sum, |word| add(sum, *word, rest))
+fn dot(mut sum: i32, words: &[u32], inputs: &[i32]) -> i32 {
+    let (blocks, rest) = inputs.as_chunks::<16>();
+    let (whole, last) = words.split_at_checked(4 * blocks.len()).unwrap_or_default();
+    for (words, block) in whole.as_chunks::<4>().0.iter().zip(blocks) {
+        for (word, quad) in words.iter().zip(block.as_chunks::<4>().0) {
+            sum = add(sum, *word, quad);
+        }
+    }
+    for (word, inputs) in last.iter().zip(rest.chunks(4)) {
+        sum = add(sum, *word, inputs);
+    }
+    sum
 }
 
 /// Adds up to four products.
