@@ -155,7 +155,7 @@ impl<'m> FrontEnd<'m> {
             return;
         };
         let per_reading = 1.0 / self.window as f32;
-        let channels = features.chunks_exact_mut(2 + self.bands).enumerate();
+        let channels = features.chunks_exact_mut((2 + self.bands).max(1)).enumerate();
         for (channel, features) in channels {
             for (x, instant) in column.iter_mut().zip(window.chunks_exact(self.channels.max(1))) {
                 *x = instant.get(channel).copied().unwrap_or(0.0);

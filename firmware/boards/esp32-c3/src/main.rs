@@ -3,6 +3,8 @@
 #![no_std]
 #![no_main]
 
+mod slots;
+
 use esp_hal::clock::CpuClock;
 use esp_hal::delay::Delay;
 use esp_hal::i2c::master::{self, I2c};
@@ -10,6 +12,8 @@ use esp_hal::time::Rate;
 use esp_hal::uart::{self, Uart};
 use fluxlet_node::{built_in, run};
 use panic_halt as _;
+
+use crate::slots::Slots;
 
 /// Numbers of memory for a model.
 const MEMORY_LEN: usize = 16 * 1024;
@@ -33,6 +37,8 @@ fn start() -> Option<()> {
     let frequency = master::Config::default().with_frequency(Rate::from_khz(400));
     let bus = I2c::new(chip.I2C0, frequency).ok()?;
     let mut bus = bus.with_sda(chip.GPIO8).with_scl(chip.GPIO9);
+    let mut slots = Slots::EMPTY;
+    slots.read(chip.FLASH);
     let mut memory = [0.0; MEMORY_LEN];
-    run([&[], &[]], built_in(), &mut memory, &mut bus, &mut Delay::new(), &mut port)
+    run(slots.bytes(), built_in(), &mut memory, &mut bus, &mut Delay::new(), &mut port)
 }
