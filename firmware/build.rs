@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const SELF_TEST_MODEL: &str = "models/self-test.flx";
-const IMAGES: [&str; 3] = ["scorer", "bare", "node"];
+const IMAGES: [&str; 4] = ["scorer", "bare", "kernels", "node"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
@@ -67,7 +67,7 @@ fn link_board(root: &Path) -> Result<(), Box<dyn Error>> {
             println!("cargo:rustc-link-arg-bin={image}=-Tmemory.x");
         }
         println!("cargo:rustc-link-arg-bin={image}=-Tlink.x");
-        if image == "scorer" {
+        if image != "bare" {
             println!("cargo:rustc-link-arg-bin={image}=-Tdefmt.x");
         }
     }

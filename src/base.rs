@@ -106,25 +106,23 @@ impl Base {
     pub fn log_prob<R: Real, W: Weights<R>>(self, w: W, z: &[R], scratch: &mut [R]) -> R {
         let like = z[0];
         let half = like.lift(0.5);
-        match self {
-            Self::Mixture(components) if cfg!(feature = "mixture") => {
-                let logs = &mut scratch[..components];
-                mixture_logs(w, z, logs);
-                let (largest, sum) = largest_and_sum(logs);
-                largest + sum.ln()
-            }
-            _ => {
-                let normalizer = like.constant(HALF_LN_TAU) * like.lift(z.len() as f32);
-                -(half
-                    * sum4(
-                        z,
-                        like,
-                        #[inline(always)]
-                        |z, _| z * z,
-                    ))
-                    - normalizer
-            }
+        if cfg!(feature = "mixture")
+            && let Self::Mixture(components) = self
+            && let Some(logs @ [_, ..]) = scratch.get_mut(..components)
+        {
+            mixture_logs(w, z, logs);
+            let (largest, sum) = largest_and_sum(logs);
+            return largest + sum.ln();
         }
+        let normalizer = like.constant(HALF_LN_TAU) * like.lift(z.len() as f32);
+        -(half
+            * sum4(
+                z,
+                like,
+                #[inline(always)]
+                |z, _| z * z,
+            ))
+            - normalizer
     }
 
     /// Turns the gradient `dlog_prob` into dz (written over `z`) and adds to `dw`.

@@ -1,11 +1,14 @@
 // QEMU plugin that counts the guest instructions between two marker functions.
 //
-//   qemu-system-arm ... -plugin FILE.so,start=0x123,stop=0x456,out=counts.txt
+//   qemu-system-arm ... -plugin FILE.so,start=0x123,stop=0x456,out=counts.txt[,trace=blocks.txt]
 //
 // `start` and `stop` are the addresses of the two functions, without the Thumb bit. Each time the
 // guest reaches `stop` after `start`, one line with a decimal number goes to `out`: the
 // instructions executed from the first one of `start` up to, but not including, the first one of
 // `stop`. The number is exact and the same in every run.
+//
+// `trace` gets the way that the guest took from the first `start` to the first `stop`, a line for
+// each block of instructions without a branch inside: its address and its number of instructions.
 //
 // The prototypes stand here because distributions package QEMU without its plugin header. They hold
 // for plugin API 1 (QEMU 4.2 to 8) and for the later versions, which added functions and left these
@@ -47,10 +50,16 @@ extern int qemu_plugin_n_vcpus(void) __attribute__((weak));
 // least 2. It reads this number after the constructor below has run.
 EXPORT int qemu_plugin_version = 2;
 
+// A block of instructions; kept as long as QEMU runs, which may come back to it at any time.
+struct block {
+    uint64_t address;
+    size_t instructions;
+};
+
 static uint64_t start_address, stop_address;
 static bool counting;
 static uint64_t count;
-static FILE *out;
+static FILE *out, *trace;
 
 __attribute__((constructor)) static void choose_api(void)
 {
@@ -58,42 +67,56 @@ __attribute__((constructor)) static void choose_api(void)
         qemu_plugin_version = 1;
 }
 
+static void add(const struct block *block)
+{
+    count += block->instructions;
+    if (trace)
+        fprintf(trace, "%" PRIu64 " %zu\n", block->address, block->instructions);
+}
+
 // A block has one entry, and what can end it early (an interrupt, a fault) either is tested before
 // this callback or does not return to the program. So whole blocks give an exact count.
-static void run_block(unsigned int cpu, void *instructions)
+static void run_block(unsigned int cpu, void *block)
 {
     (void)cpu;
     if (counting)
-        count += (uintptr_t)instructions;
+        add(block);
 }
 
-static void run_start(unsigned int cpu, void *instructions)
+static void run_start(unsigned int cpu, void *block)
 {
     (void)cpu;
     counting = true;
-    count = (uintptr_t)instructions;
+    count = 0;
+    add(block);
 }
 
-static void run_stop(unsigned int cpu, void *instructions)
+static void run_stop(unsigned int cpu, void *block)
 {
     (void)cpu;
-    (void)instructions;
-    if (counting)
-        fprintf(out, "%" PRIu64 "\n", count);
+    (void)block;
+    if (!counting)
+        return;
+    fprintf(out, "%" PRIu64 "\n", count);
     counting = false;
+    if (trace)
+        fclose(trace);
+    trace = NULL;
 }
 
 // The markers are only ever called, and a call begins a block: they stand at the head of theirs.
-static void translate(plugin_id id, struct qemu_plugin_tb *block)
+static void translate(plugin_id id, struct qemu_plugin_tb *translated)
 {
     (void)id;
-    uint64_t address = qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(block, 0));
-    uintptr_t instructions = qemu_plugin_tb_n_insns(block);
-    execution_callback callback = address == start_address  ? run_start
-                                  : address == stop_address ? run_stop
-                                                            : run_block;
-    qemu_plugin_register_vcpu_tb_exec_cb(block, callback, CALLBACK_READS_NO_REGISTERS,
-                                         (void *)instructions);
+    struct block *block = malloc(sizeof *block);
+    if (!block)
+        abort();
+    block->address = qemu_plugin_insn_vaddr(qemu_plugin_tb_get_insn(translated, 0));
+    block->instructions = qemu_plugin_tb_n_insns(translated);
+    execution_callback callback = block->address == start_address  ? run_start
+                                  : block->address == stop_address ? run_stop
+                                                                   : run_block;
+    qemu_plugin_register_vcpu_tb_exec_cb(translated, callback, CALLBACK_READS_NO_REGISTERS, block);
 }
 
 static void finish(plugin_id id, void *user)
@@ -113,7 +136,7 @@ static const char *value_of(const char *argument, const char *name)
 EXPORT int qemu_plugin_install(plugin_id id, const void *info, int argc, char **argv)
 {
     (void)info;
-    const char *path = NULL;
+    const char *path = NULL, *trace_path = NULL;
     for (int i = 0; i < argc; i++) {
         const char *value;
         if ((value = value_of(argv[i], "start=")))
@@ -122,6 +145,8 @@ EXPORT int qemu_plugin_install(plugin_id id, const void *info, int argc, char **
             stop_address = strtoull(value, NULL, 0);
         else if ((value = value_of(argv[i], "out=")))
             path = value;
+        else if ((value = value_of(argv[i], "trace=")))
+            trace_path = value;
         else {
             fprintf(stderr, "instructions: unknown argument %s\n", argv[i]);
             return 1;
@@ -134,6 +159,10 @@ EXPORT int qemu_plugin_install(plugin_id id, const void *info, int argc, char **
     out = fopen(path, "w");
     if (!out) {
         perror(path);
+        return 1;
+    }
+    if (trace_path && !(trace = fopen(trace_path, "w"))) {
+        perror(trace_path);
         return 1;
     }
     qemu_plugin_register_vcpu_tb_trans_cb(id, translate);

@@ -3,7 +3,7 @@
 use crate::embedded::{self, INPUT_LEN, WORK_LEN};
 use crate::files::{CommandLine, RowReader, ScoreWriter};
 use crate::measure;
-use crate::{self_test, stack};
+use crate::{kernels, self_test, stack};
 // Linked for what they export: critical sections and the sink of the log.
 use core::hint::black_box;
 #[cfg(target_arch = "arm")]
@@ -41,6 +41,15 @@ pub fn bare() -> ! {
             black_box(fluxlet::read(&model, black_box(&row), &mut work));
         }
     }
+}
+
+/// Runs single kernels and logs the digest of what each computes; then ends the program.
+pub fn kernels_alone() -> ! {
+    kernels::run(
+        |kernel| measure::between_marks(kernel),
+        |name, digest| defmt::info!("{=str}: {=u64:016x}", name, digest),
+    );
+    process::exit(0)
 }
 
 /// Returns false where the command line names no files.

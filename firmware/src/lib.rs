@@ -21,6 +21,7 @@ pub mod embedded;
 mod fault;
 #[cfg(target_os = "none")]
 mod files;
+pub mod kernels;
 #[cfg(target_os = "none")]
 mod measure;
 #[cfg(target_os = "none")]
@@ -32,6 +33,6 @@ mod sensor;
 mod stack;
 
 #[cfg(target_os = "none")]
-pub use app::{bare, main};
+pub use app::{bare, kernels_alone, main};
 #[cfg(target_os = "none")]
 pub use node::node;

@@ -1,4 +1,4 @@
-//! One score between two marks that an instruction counter can find.
+//! A call between two marks that an instruction counter can find.
 
 use core::arch::asm;
 use core::hint::black_box;
@@ -10,10 +10,16 @@ use fluxlet::Model;
 #[inline(never)]
 pub(crate) fn log_prob(model: &Model<'_>, row: &[f32], work: &mut [f32]) -> f32 {
     let (model, row) = black_box((model, row));
+    between_marks(|| fluxlet::log_prob(model, row, work))
+}
+
+/// A call between the two marks.
+#[inline(always)]
+pub(crate) fn between_marks<T>(call: impl FnOnce() -> T) -> T {
     fluxlet_measure_begin();
-    let score = black_box(fluxlet::log_prob(model, row, work));
+    let result = black_box(call());
     fluxlet_measure_end();
-    score
+    result
 }
 
 // The bodies differ, or the compiler would merge them into one address. The assembly may touch

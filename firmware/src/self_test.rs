@@ -11,19 +11,19 @@ pub fn run(row: &mut [f32], mut score: impl FnMut(&[f32]) -> f32) -> u64 {
         row.fill_with(|| generator.next());
         digest.add(score(row).to_bits());
     }
-    digest.0
+    digest.value()
 }
 
 /// Marsaglia's 32-bit xorshift with the shifts 13, 17, 5 ("Xorshift RNGs", 2003).
-struct Generator(u32);
+pub(crate) struct Generator(u32);
 
 impl Generator {
-    fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(0x9e37_79b9)
     }
 
     /// A number in [-4, 4) with 24 bits, so that the conversion and the product are exact.
-    fn next(&mut self) -> f32 {
+    pub(crate) const fn next(&mut self) -> f32 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 17;
         self.0 ^= self.0 << 5;
@@ -32,14 +32,18 @@ impl Generator {
 }
 
 /// FNV-1a with 64 bits over little-endian words.
-struct Digest(u64);
+pub(crate) struct Digest(u64);
 
 impl Digest {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(0xcbf2_9ce4_8422_2325)
     }
 
-    fn add(&mut self, word: u32) {
+    pub(crate) fn value(&self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn add(&mut self, word: u32) {
         for byte in word.to_le_bytes() {
             self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }

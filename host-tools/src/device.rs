@@ -1,105 +1,45 @@
 //! Emulated microcontrollers: builds the firmware's scorer with a model, runs it in QEMU, and reads
-//! back scores, instruction counts, sizes and stack.
+//! back scores, instruction counts, sizes and stack. Single kernels run in an image of their own.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, bail, ensure};
 use defmt_decoder::{DecodeError, Table};
 use fluxlet::Model;
 use object::{Object, ObjectSection, ObjectSymbol};
 
 use crate::inspect::features;
 
-/// A board that QEMU emulates.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Board {
-    /// Cortex-M0: no hardware floats, 16 KB of RAM
-    M0,
-    /// Cortex-M4F: hardware floats
-    M4f,
-    /// Cortex-M7
-    M7,
-    /// Cortex-M33
-    M33,
-    /// Cortex-M55 with Helium vectors
-    M55,
-    /// 32-bit RISC-V without floats
-    Rv32imc,
-    /// 32-bit RISC-V with floats
-    Rv32imafc,
-}
+mod board;
+mod cycles;
+mod node;
 
-/// How an image is built for a board, and run.
-struct Build {
-    /// Folder of `firmware/boards`.
-    folder: &'static str,
-    /// Cargo target.
-    target: &'static str,
-    /// The core, where the target has several.
-    flags: &'static str,
-    emulator: &'static str,
-    machine: &'static [&'static str],
-}
+pub use board::Board;
+use board::Build;
+pub use node::Node;
 
-impl Board {
-    /// Every board.
-    pub const ALL: [Self; 7] =
-        [Self::M4f, Self::M0, Self::M7, Self::M33, Self::M55, Self::Rv32imc, Self::Rv32imafc];
-    /// One with hardware floats and one without.
-    pub const USUAL: [Self; 2] = [Self::M4f, Self::M0];
-
-    /// Name of the core.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::M0 => "Cortex-M0",
-            Self::M4f => "Cortex-M4F",
-            Self::M7 => "Cortex-M7",
-            Self::M33 => "Cortex-M33",
-            Self::M55 => "Cortex-M55",
-            Self::Rv32imc => "rv32imc",
-            Self::Rv32imafc => "rv32imafc",
-        }
-    }
-
-    fn build(self) -> Build {
-        let arm = |folder, target, machine| Build {
-            folder,
-            target,
-            flags: "",
-            emulator: "qemu-system-arm",
-            machine,
-        };
-        let riscv = |folder, target| Build {
-            folder,
-            target,
-            flags: "",
-            emulator: "qemu-system-riscv32",
-            machine: &["virt", "-bios", "none"],
-        };
-        match self {
-            Self::M0 => arm("m0", "thumbv6m-none-eabi", &["microbit"]),
-            Self::M4f => arm("m4f", "thumbv7em-none-eabihf", &["mps2-an386"]),
-            // The M4F's memory, and the M4F's very image: the same instructions on another core.
-            Self::M7 => arm("m4f", "thumbv7em-none-eabihf", &["mps2-an500"]),
-            Self::M33 => arm("m33", "thumbv8m.main-none-eabihf", &["mps2-an505"]),
-            // Helium has no target of its own.
-            Self::M55 => Build {
-                flags: "-Ctarget-cpu=cortex-m55",
-                ..arm("m55", "thumbv8m.main-none-eabihf", &["mps3-an547"])
-            },
-            Self::Rv32imc => riscv("rv32imc", "riscv32imc-unknown-none-elf"),
-            Self::Rv32imafc => riscv("rv32imafc", "riscv32imafc-unknown-none-elf"),
-        }
-    }
-}
+/// Loops stay as the kernels are written. Unrolled once more by the compiler, they take half the code
+/// again, and the loops that count run no faster.
+const AS_WRITTEN: &str = "-Cllvm-args=-unroll-runtime=false";
 
 /// A machine that can build firmware and run it.
 pub struct Bench {
     firmware: PathBuf,
     environment: Vec<(String, String)>,
+}
+
+/// A board is too small for a model.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "build {image} for {board}: the model, {model_bytes} bytes, and the code are more than this board's \
+     memory; --target chooses another"
+)]
+pub struct DoesNotFit {
+    image: String,
+    board: &'static str,
+    model_bytes: u64,
 }
 
 /// The scorer with one model inside, built for one board.
@@ -111,11 +51,15 @@ pub struct Scorer {
     elf: Vec<u8>,
 }
 
-/// A node with one model inside, built for one board.
-pub struct Node {
-    board: Board,
-    /// Holds the image and the readings; gone with the node.
-    folder: tempfile::TempDir,
+/// A single kernel that ran on a board.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Kernel {
+    /// What it computes, of which size.
+    pub name: String,
+    /// Digest of the bits of its results.
+    pub digest: String,
+    /// Instructions of one call.
+    pub instructions: u64,
 }
 
 /// What a run of the scorer gave.
@@ -166,21 +110,29 @@ impl Bench {
 
     /// Builds the scorer for `board` with the model file inside.
     pub fn build(&self, board: Board, model: &Path) -> anyhow::Result<Scorer> {
-        let elf = self.image(board, "scorer", model)?;
+        self.loaded(board, "scorer", model)
+    }
+
+    /// Runs single kernels on `board` and counts their instructions.
+    pub fn kernels(&self, board: Board) -> anyhow::Result<Vec<Kernel>> {
+        let model = self.firmware.join("models/self-test.flx");
+        let (lines, counts) = self.loaded(board, "kernels", &model)?.log(Some(""))?;
+        ensure!(lines.len() == counts.len(), "count instructions on {}: none were", board.name());
+        let kernel = |(line, instructions): (&String, u64)| {
+            let (name, digest) = line.split_once(": ").context("read the log of the kernels")?;
+            Ok(Kernel { name: name.into(), digest: digest.into(), instructions })
+        };
+        lines.iter().zip(counts).map(kernel).collect()
+    }
+
+    /// One image, ready to run.
+    fn loaded(&self, board: Board, image: &str, model: &Path) -> anyhow::Result<Scorer> {
+        let elf = self.image(board, image, model)?;
         let folder = tempfile::tempdir()?;
         fs::write(folder.path().join("scorer.elf"), &elf)?;
         let plugin = self.environment.iter().find(|(key, _)| key == "FLUXLET_QEMU_PLUGIN");
         let plugin = plugin.map(|(_, path)| PathBuf::from(path));
         Ok(Scorer { board, folder, plugin, elf })
-    }
-
-    /// Builds the node for `board` with the model file inside, its sensor played from `readings`, rows
-    /// of three numbers in g.
-    pub fn node(&self, board: Board, model: &Path, readings: &[f32]) -> anyhow::Result<Node> {
-        let folder = tempfile::tempdir()?;
-        fs::write(folder.path().join("node.elf"), self.image(board, "node", model)?)?;
-        write_rows(&folder.path().join("rows.bin"), readings)?;
-        Ok(Node { board, folder })
     }
 
     /// Bytes of flash that the scorer alone takes: no files, no log, and without the model.
@@ -196,6 +148,16 @@ impl Bench {
         Ok(flash.saturating_sub(fs::metadata(model)?.len()))
     }
 
+    /// Bytes of RAM that the scorer alone holds from start to end, beside the stack.
+    pub fn static_ram_bytes(&self, board: Board, model: &Path) -> anyhow::Result<u64> {
+        let image = self.image(board, "bare", model)?;
+        let elf = object::File::parse(&*image)?;
+        let in_ram = [".data", ".bss", ".uninit"];
+        let sections = elf.sections();
+        let held = sections.filter(|s| s.name().is_ok_and(|name| in_ram.contains(&name)));
+        Ok(held.map(|section| section.size()).sum())
+    }
+
     /// Functions of the scorer alone that end in a panic.
     pub fn panics(&self, board: Board, model: &Path) -> anyhow::Result<Vec<String>> {
         let image = self.image(board, "bare", model)?;
@@ -206,7 +168,7 @@ impl Bench {
 
     /// Builds one image of the firmware with the model file inside.
     fn image(&self, board: Board, image: &str, model: &Path) -> anyhow::Result<Vec<u8>> {
-        let Build { folder, target, flags, .. } = board.build();
+        let Build { folder, target, core, .. } = board.build();
         let model = model.canonicalize().with_context(|| format!("read {}", model.display()))?;
         let target_dir = self.firmware.join("target");
         let parts = parts(&fs::read(&model)?);
@@ -222,24 +184,18 @@ impl Bench {
             .args(parts)
             .env("FLUXLET_MODEL", &model)
             .env("FLUXLET_BOARD", folder)
-            .env("RUSTFLAGS", flags)
+            .env("RUSTFLAGS", format!("{AS_WRITTEN} {core}"))
             .stdin(Stdio::null());
         for (key, value) in &self.environment {
             command.env(key, value);
         }
-        must(&mut command, &format!("build {image} for {}", board.name())).map_err(|error| {
+        let built = must(&mut command, &format!("build {image} for {}", board.name()));
+        if let Err(error) = built {
             // The linker's words for it.
-            if error.to_string().contains("will not fit in region") {
-                anyhow!(
-                    "build {image} for {}: the model, {} bytes, and the code are more than this \
-                     board's memory; --target chooses another",
-                    board.name(),
-                    fs::metadata(&model).map_or(0, |file| file.len())
-                )
-            } else {
-                error
-            }
-        })?;
+            ensure!(error.to_string().contains("will not fit in region"), error);
+            let model_bytes = fs::metadata(&model)?.len();
+            return Err(DoesNotFit { image: image.into(), board: board.name(), model_bytes }.into());
+        }
         Ok(fs::read(target_dir.join(target).join("release").join(image))?)
     }
 }
@@ -263,39 +219,31 @@ fn lock(name: &str) -> anyhow::Result<File> {
     Ok(file)
 }
 
-/// Starts an image of this folder.
-fn qemu(board: Board, folder: &Path, image: &str) -> Command {
-    let Build { emulator, machine, .. } = board.build();
-    let mut command = Command::new(emulator);
-    command
-        .arg("-M")
-        .args(machine)
-        .args(["-nographic", "-monitor", "none", "-serial", "none", "-kernel", image])
-        .current_dir(folder)
-        .stdin(Stdio::null());
-    command
-}
-
-/// Writes numbers as a board reads them.
-fn write_rows(path: &Path, numbers: &[f32]) -> anyhow::Result<()> {
-    let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-    fs::write(path, bytes).with_context(|| format!("write {}", path.display()))
-}
-
-impl Node {
-    /// The command that starts it, from its first reading; with `record` it tells them.
-    pub fn command(&self, record: bool) -> Command {
-        let mut command = qemu(self.board, self.folder.path(), "node.elf");
-        let record = if record { ",arg=r" } else { "" };
-        command.arg("-semihosting-config");
-        command.arg(format!("enable=on,target=native,arg=node,arg=rows.bin{record}"));
-        command
+/// The code from `address` to the end of its section.
+fn code_at<'e>(elf: &object::File<'e>, address: u64) -> anyhow::Result<&'e [u8]> {
+    for section in elf.sections() {
+        if let Some(offset) = address.checked_sub(section.address())
+            && offset < section.size()
+            && section.kind() == object::SectionKind::Text
+        {
+            return Ok(section.data()?.get(offset as usize..).unwrap_or_default());
+        }
     }
+    bail!("read the trace of a score: there is no code at {address:#x}")
 }
 
 impl Scorer {
     fn qemu(&self) -> Command {
-        qemu(self.board, self.folder.path(), "scorer.elf")
+        let Build { emulator, machine, .. } = self.board.build();
+        let mut command = Command::new(emulator);
+        command
+            .arg("-M")
+            .args(machine)
+            .args(["-nographic", "-monitor", "none", "-serial", "none"])
+            .args(["-kernel", "scorer.elf"])
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        command
     }
 
     fn symbol(&self, name: &str) -> anyhow::Result<u64> {
@@ -308,37 +256,87 @@ impl Scorer {
 
     /// Scores `inputs` on the board; with `count`, the instructions of each row are counted.
     pub fn score(&self, inputs: &[f32], count: bool) -> anyhow::Result<Scores> {
-        let path = |name: &str| self.folder.path().join(name);
-        write_rows(&path("rows.bin"), inputs)?;
+        let (_, instructions) = self.run(self.over(inputs)?, count.then_some(""))?;
+        let bytes = fs::read(self.path("scores.bin"))?;
+        let bits = bytes.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
+        Ok(Scores { bits, instructions })
+    }
+
+    /// Cycles of the score of the first row of `inputs`, estimated; `None` where LLVM has no model of
+    /// the core or is not installed.
+    pub fn cycles(&self, inputs: &[f32]) -> anyhow::Result<Option<u64>> {
+        let Some(cpu) = self.board.modelled() else { return Ok(None) };
+        self.run(self.over(inputs)?, Some(",trace=blocks.txt"))?;
+        let elf = object::File::parse(&*self.elf)?;
+        let mut executed = Vec::new();
+        for line in fs::read_to_string(self.path("blocks.txt"))?.lines() {
+            let (address, count) = line.split_once(' ').context("read the trace of a score")?;
+            let mut code = code_at(&elf, address.parse()?)?;
+            for _ in 0..count.parse::<usize>()? {
+                let instruction;
+                (instruction, code) = cycles::thumb(code)?;
+                executed.push(instruction);
+            }
+        }
+        let core = cycles::Core { triple: self.board.build().target, cpu };
+        cycles::estimate(core, &executed, self.folder.path())
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Writes the numbers that the image reads.
+    fn write_rows(&self, numbers: &[f32]) -> anyhow::Result<()> {
+        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        Ok(fs::write(self.path("rows.bin"), bytes)?)
+    }
+
+    /// A command that scores `inputs`.
+    fn over(&self, inputs: &[f32]) -> anyhow::Result<Command> {
+        self.write_rows(inputs)?;
         let mut command = self.qemu();
         let arguments = "enable=on,target=native,arg=scorer,arg=rows.bin,arg=scores.bin";
         command.args(["-semihosting-config", arguments]);
-        if count {
+        Ok(command)
+    }
+
+    /// Runs the image; with options for the plugin, the instructions between each pair of marks are
+    /// counted.
+    fn run(
+        &self,
+        mut command: Command,
+        options: Option<&str>,
+    ) -> anyhow::Result<(Output, Vec<u64>)> {
+        if let Some(options) = options {
             let plugin =
                 self.plugin.as_deref().context("count instructions: no plugin was built")?;
             let start = self.symbol("fluxlet_measure_begin")?;
             let stop = self.symbol("fluxlet_measure_end")?;
             let plugin = plugin.display();
             command.arg("-plugin");
-            command.arg(format!("{plugin},start={start:#x},stop={stop:#x},out=counts.txt"));
+            command
+                .arg(format!("{plugin},start={start:#x},stop={stop:#x},out=counts.txt{options}"));
         }
-        must(&mut command, &format!("run the scorer on {}", self.board.name()))?;
-        let bytes = fs::read(path("scores.bin"))?;
-        let bits = bytes.as_chunks().0.iter().map(|bytes| u32::from_le_bytes(*bytes)).collect();
-        let instructions = if count {
-            let text = fs::read_to_string(path("counts.txt"))?;
-            text.lines().map(str::parse).collect::<Result<_, _>>()?
-        } else {
-            Vec::new()
-        };
-        Ok(Scores { bits, instructions })
+        let output = must(&mut command, &format!("run the image on {}", self.board.name()))?;
+        let mut instructions = Vec::new();
+        if options.is_some() {
+            let text = fs::read_to_string(self.path("counts.txt"))?;
+            instructions = text.lines().map(str::parse).collect::<Result<_, _>>()?;
+        }
+        Ok((output, instructions))
     }
 
     /// What the image logs when it tests itself, a line each.
     pub fn self_test(&self) -> anyhow::Result<Vec<String>> {
+        Ok(self.log(None)?.0)
+    }
+
+    /// What the image logs without a command line; and counts as [`Scorer::run`]'s.
+    fn log(&self, options: Option<&str>) -> anyhow::Result<(Vec<String>, Vec<u64>)> {
         let mut command = self.qemu();
         command.args(["-semihosting-config", "enable=on,target=native"]);
-        let output = must(&mut command, &format!("run the self-test on {}", self.board.name()))?;
+        let (output, counts) = self.run(command, options)?;
         let table = Table::parse(&self.elf)?.context("the image has no log table")?;
         let mut decoder = table.new_stream_decoder();
         decoder.received(&output.stdout);
@@ -346,7 +344,7 @@ impl Scorer {
         loop {
             match decoder.decode() {
                 Ok(frame) => lines.push(frame.display_message().to_string()),
-                Err(DecodeError::UnexpectedEof) => return Ok(lines),
+                Err(DecodeError::UnexpectedEof) => return Ok((lines, counts)),
                 Err(DecodeError::Malformed) => bail!("decode the log of {}", self.board.name()),
             }
         }

@@ -8,6 +8,7 @@ pub mod commands;
 pub mod data;
 pub mod device;
 pub mod explain;
+pub mod export;
 pub mod import;
 pub mod inspect;
 pub mod metrics;

@@ -83,6 +83,18 @@ fn no_image_of_a_rotation_stack_can_panic() {
 }
 
 #[test]
+fn single_kernels_have_the_same_bits_on_every_board() {
+    let folder = Folder::new();
+    let report = report(&folder, "cost --kernels --json --target m4f --target m55");
+    let kernels = report.as_array().unwrap();
+    let text = |row: &Value, key: &str| row[key].as_str().unwrap().to_string();
+    let lines = kernels.iter().map(|row| text(row, "name") + ": " + &text(row, "digest") + "\n");
+    let printed = include_str!("../../firmware/kernels.out");
+    assert_eq!(lines.collect::<String>(), printed.repeat(2));
+    assert!(kernels.iter().all(|row| row["instructions"].as_u64().unwrap() > 0));
+}
+
+#[test]
 fn features_have_the_same_bits_on_both_boards() {
     let folder = Folder::new();
     folder.write("model.flx", with_all_sections());
@@ -127,6 +139,7 @@ fn the_cost_of_a_model_is_measured_on_both_boards() {
         // A microbit has 256 KB of flash and 16 KB of memory.
         assert!((1..200_000).contains(&number("code_bytes")), "{cost}");
         assert!((1..16_384).contains(&number("stack_bytes")), "{cost}");
+        assert_eq!(number("static_ram_bytes"), 0, "{cost}");
     }
     let means = [0, 1].map(|board: usize| costs[board]["instructions_mean"].as_u64().unwrap());
     assert!(means[0] < means[1], "floats in software take more instructions: {means:?}");

@@ -61,10 +61,14 @@ impl Bijection for LowerUpper {
         // Row i of U needs xᵢ and what follows, so the rows can be done in place from the first on;
         // L likewise from the last on.
         for i in 0..dim {
-            x[i] = dot(w.part(i * dim + i, dim - i), &x[i..]);
+            if let Some(rest @ [_, ..]) = x.get_mut(i..) {
+                rest[0] = dot(w.part(i * dim + i, dim - i), rest);
+            }
         }
         for i in (1..dim).rev() {
-            x[i] = x[i] + dot(w.part(i * dim, i), &x[..i]);
+            if let Some((before @ [_, ..], [x, ..])) = x.split_at_mut_checked(i) {
+                *x = *x + dot(w.part(i * dim, i), before);
+            }
         }
         Permutation::forward(shape, w.part(dim * dim, dim), x, scratch);
         w.at(dim * dim + dim, x[0])

@@ -79,10 +79,12 @@ impl Bijection for Permutation {
     #[inline(always)]
     fn forward<R: Real, W: Weights<R>>(_: Shape, w: W, x: &mut [R], scratch: &mut [R]) -> R {
         let like = x[0];
-        let old = &mut scratch[..x.len()];
-        old.copy_from_slice(x);
+        scratch.iter_mut().zip(&*x).for_each(|(old, x)| *old = *x);
         for (i, x) in x.iter_mut().enumerate() {
-            *x = old[w.at(i, like).to_index()];
+            // There always is one; a check is kept that cannot panic.
+            if let Some(old) = scratch.get(w.at(i, like).to_index()) {
+                *x = *old;
+            }
         }
         like.lift(0.0)
     }

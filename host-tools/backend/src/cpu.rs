@@ -218,7 +218,7 @@ impl<'s, S: Simd> Tape<'s, S> {
         let scratch = scratch.max(stack.base.backward_scratch_len(stack.dim));
         let kept = spans.iter().map(|s| s.layer.kept_len(s.shape));
         let (levels, kept) = match keep {
-            Keep::Nothing => (1, kept.max().unwrap_or(0)),
+            Keep::Nothing => (1, 0),
             Keep::Layer => (3, GROUPS * kept.max().unwrap_or(0)),
             Keep::All => (spans.len() + 1, GROUPS * kept.sum::<usize>()),
         };
@@ -477,14 +477,14 @@ impl<S: Simd> Visitor for Forward<'_, S> {
     #[inline(never)]
     fn visit<B: Bijection>(self) {
         let Self { shape, w, x, width, ladj, keep, kept, scratch } = self;
-        let (seen, kept_len) = (shape.dim + shape.context, B::kept_len(shape));
+        let seen = shape.dim + shape.context;
+        let kept_len = if keep { B::kept_len(shape) } else { 0 };
         let simd = ladj[0].0.simd;
         simd.vectorize(
             #[inline(always)]
             || {
-                let stride = if keep { kept_len } else { 0 };
                 for (g, (x, ladj)) in x.chunks_exact_mut(width).zip(ladj).enumerate() {
-                    let kept = &mut kept[g * stride..][..kept_len];
+                    let kept = &mut kept[g * kept_len..][..kept_len];
                     *ladj = *ladj + B::forward_kept(shape, w, &mut x[..seen], kept, scratch);
                 }
             },

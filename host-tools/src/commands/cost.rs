@@ -1,5 +1,7 @@
 //! `fluxlet cost`.
 
+mod kernels;
+
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -13,22 +15,26 @@ use rand_distr::StandardNormal;
 use serde::Serialize;
 
 use crate::bench::Flow;
-use crate::device::{Bench, Board};
+use crate::device::{Bench, Board, DoesNotFit};
 use crate::explain::measured::Measured;
 use crate::explain::shape;
 use crate::output;
 use crate::stack::Stack;
 
-/// Measure flash, stack and instructions of a model on emulated microcontrollers.
+/// Measure flash, memory and instructions of a model on emulated microcontrollers.
 ///
-/// Without MODEL, the reference stack is measured: D = 16, L = 4, M = 4, K = 12 with random weights.
-/// Instructions are counted one by one in QEMU over 100 rows; the stack is painted and scanned.
+/// Without MODEL, the reference models are measured, with random weights: the rotation stack (D = 16,
+/// L = 4, M = 4, K = 12) and the coupling flow (five layers, D = 8, K = 8, networks [64, 64]).
+/// Instructions are counted one by one in QEMU over 100 rows; the stack is painted and scanned. Cycles
+/// are LLVM's estimate for the first row, where it has a model of the core and llvm-mca 19 or newer is
+/// installed.
 ///
 /// `--layers` measures each layer alone instead: what a stack of one layer takes beyond a stack of
-/// none. That is the table that `fluxlet explain` shows.
+/// none. That is the table that `fluxlet explain` shows. `--kernels` measures single kernels, one call
+/// each, beside those of CMSIS-DSP.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
-    /// Packed model [default: the reference stack]
+    /// Packed model [default: the reference models]
     model: Option<PathBuf>,
     /// Microcontroller [default: m4f and m0]
     #[arg(long, value_enum)]
@@ -36,6 +42,9 @@ pub(super) struct Args {
     /// Measure every layer alone, as JSON
     #[arg(long, conflicts_with_all = ["model", "target"])]
     layers: bool,
+    /// Measure single kernels on the targets
+    #[arg(long, conflicts_with_all = ["model", "layers"])]
+    kernels: bool,
     /// File for the table of --layers [default: standard output]
     #[arg(short, long, value_name = "FILE", requires = "layers")]
     out: Option<PathBuf>,
@@ -44,71 +53,109 @@ pub(super) struct Args {
     json: bool,
 }
 
+/// What a model takes of a board.
 #[derive(Serialize)]
 struct Row {
+    model: String,
     target: Board,
-    code_bytes: u64,
     model_bytes: u64,
+    /// None where the board is too small.
+    #[serde(flatten)]
+    cost: Option<Cost>,
+}
+
+#[derive(Serialize)]
+struct Cost {
+    code_bytes: u64,
+    static_ram_bytes: u64,
     stack_bytes: u64,
     instructions_mean: u64,
     instructions_max: u64,
+    /// None where LLVM has no model of the core.
+    cycles_estimated: Option<u64>,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.layers {
         return layers(args.out.as_deref());
     }
-    let folder = tempfile::tempdir()?;
-    let reference = folder.path().join("reference.flx");
-    let path: &Path = match &args.model {
-        Some(path) => path,
-        None => {
-            std::fs::write(&reference, reference_model())?;
-            &reference
-        }
-    };
-    let bytes = super::read_model(path)?;
-    let model = super::model(&bytes);
-    let inputs = super::verify::random_inputs(&model, 100);
-    let bench = Bench::set_up()?;
     let targets: &[Board] = if args.target.is_empty() { &Board::USUAL } else { &args.target };
+    if args.kernels {
+        return kernels::run(targets, args.json);
+    }
+    let folder = tempfile::tempdir()?;
+    let models = match &args.model {
+        Some(path) => {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy();
+            vec![(name.into_owned(), super::read_model(path)?)]
+        }
+        None => references(),
+    };
+    let bench = Bench::set_up()?;
     let mut rows = Vec::new();
-    for &target in targets {
-        let scorer = bench.build(target, path)?;
-        let counts = scorer.score(&inputs, true)?.instructions;
-        anyhow::ensure!(!counts.is_empty(), "count instructions on {}: none were", target.name());
-        rows.push(Row {
-            target,
-            code_bytes: bench.code_bytes(target, path)?,
-            model_bytes: bytes.len() as u64,
-            stack_bytes: scorer.peak_stack()?,
-            instructions_mean: counts.iter().sum::<u64>() / counts.len() as u64,
-            instructions_max: counts.iter().copied().max().unwrap_or(0),
-        });
+    for (name, bytes) in models {
+        let path = folder.path().join("model.flx");
+        std::fs::write(&path, &bytes)?;
+        for &target in targets {
+            let cost = match cost(&bench, target, &path) {
+                Ok(cost) => Some(cost),
+                // In a table of several models that is a figure like another.
+                Err(error) if args.model.is_none() && error.is::<DoesNotFit>() => None,
+                Err(error) => return Err(error),
+            };
+            rows.push(Row { model: name.clone(), target, model_bytes: bytes.len() as u64, cost });
+        }
     }
     if args.json {
         anstream::println!("{}", serde_json::to_string_pretty(&rows)?);
-        return Ok(ExitCode::SUCCESS);
-    }
-    anstream::println!(
-        "| core | code, bytes | model, bytes | stack, bytes | instructions a score | at most |"
-    );
-    anstream::println!("|---|---:|---:|---:|---:|---:|");
-    for row in rows {
-        let Row {
-            target,
-            code_bytes,
-            model_bytes,
-            stack_bytes,
-            instructions_mean,
-            instructions_max,
-        } = row;
-        anstream::println!(
-            "| {} | {code_bytes} | {model_bytes} | {stack_bytes} | {instructions_mean} | {instructions_max} |",
-            target.name()
-        );
+    } else {
+        print_table(&rows);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// The flows that are benchmarked, with random weights.
+fn references() -> Vec<(String, Vec<u8>)> {
+    let flows = [Flow::Rotation, Flow::Coupling].into_iter();
+    flows.map(|flow| (flow.name().into(), random_model(&flow.stack(), 0.5))).collect()
+}
+
+/// Measures one model on one board.
+fn cost(bench: &Bench, target: Board, path: &Path) -> anyhow::Result<Cost> {
+    let bytes = super::read_model(path)?;
+    let inputs = super::verify::random_inputs(&super::model(&bytes), 100);
+    let scorer = bench.build(target, path)?;
+    let counts = scorer.score(&inputs, true)?.instructions;
+    anyhow::ensure!(!counts.is_empty(), "count instructions on {}: none were", target.name());
+    Ok(Cost {
+        code_bytes: bench.code_bytes(target, path)?,
+        static_ram_bytes: bench.static_ram_bytes(target, path)?,
+        stack_bytes: scorer.peak_stack()?,
+        instructions_mean: counts.iter().sum::<u64>() / counts.len() as u64,
+        instructions_max: counts.iter().copied().max().unwrap_or(0),
+        cycles_estimated: scorer.cycles(&inputs)?,
+    })
+}
+
+fn print_table(rows: &[Row]) {
+    anstream::println!(
+        "| model, bytes | core | code, bytes | static RAM | stack, bytes | instructions a score | at most | cycles, estimated |"
+    );
+    anstream::println!("|---|---|---:|---:|---:|---:|---:|---:|");
+    for Row { model, target, model_bytes, cost } in rows {
+        let target = target.name();
+        let Some(cost) = cost else {
+            anstream::println!("| {model}, {model_bytes} | {target} | does not fit | | | | | |");
+            continue;
+        };
+        let Cost { code_bytes, static_ram_bytes, stack_bytes, .. } = cost;
+        let Cost { instructions_mean, instructions_max, .. } = cost;
+        let cycles = cost.cycles_estimated.map_or("-".into(), |cycles| cycles.to_string());
+        anstream::println!(
+            "| {model}, {model_bytes} | {target} | {code_bytes} | {static_ram_bytes} | {stack_bytes} | \
+             {instructions_mean} | {instructions_max} | {cycles} |"
+        );
+    }
 }
 
 /// Measures each layer at the shape at which it is explained.
@@ -155,11 +202,6 @@ fn instructions(bench: &Bench, layers: Vec<(Layer, Shape)>) -> anyhow::Result<[u
         *mean = counts.iter().sum::<u64>() / counts.len() as u64;
     }
     Ok(means)
-}
-
-/// A rotation stack of four layers and a standard normal base.
-fn reference_model() -> Vec<u8> {
-    random_model(&Flow::Rotation.stack(), 0.5)
 }
 
 /// A stack with random weights, θ drawn from ±`spread`.

@@ -8,6 +8,7 @@ mod cost;
 mod demo;
 mod eval;
 mod explain;
+mod export;
 mod flash;
 mod import;
 mod inspect;
@@ -49,6 +50,7 @@ enum Command {
     Eval(eval::Args),
     Sample(sample::Args),
     Import(import::Args),
+    Export(export::Args),
     Inspect(inspect::Args),
     Verify(verify::Args),
     Cost(cost::Args),
@@ -72,6 +74,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Eval(args) => eval::run(&args),
         Command::Sample(args) => sample::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Cost(args) => cost::run(&args),
