@@ -8,10 +8,18 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 readonly JOBS=(fmt clippy doc msrv firmware test)
-# Each board's target.
-readonly BOARDS=(
+# The target of each core that QEMU emulates.
+readonly EMULATED=(
     thumbv7em-none-eabihf thumbv6m-none-eabi thumbv8m.main-none-eabihf
     riscv32imc-unknown-none-elf riscv32imafc-unknown-none-elf
+)
+# Each folder of firmware/boards and its target.
+readonly BOARDS=(
+    pico=thumbv6m-none-eabi
+    pico2=thumbv8m.main-none-eabihf
+    nrf52840-dk=thumbv7em-none-eabihf
+    nucleo-f411re=thumbv7em-none-eabihf
+    esp32-c3=riscv32imc-unknown-none-elf
 )
 
 die() {
@@ -43,20 +51,32 @@ in_firmware() {
 job_fmt() {
     component rustfmt fmt
     cargo fmt --all --check
-    (cd firmware && cargo fmt --check)
+    (cd firmware && cargo fmt --all --check)
+    (cd firmware/boards && cargo fmt --all --check)
+    (cd firmware/boards/esp32-c3 && cargo fmt --check)
+}
+
+# on_boards ARGUMENTS...: cargo with these in the folder of each board, for its target. A board's
+# features are its own, not those that a workspace's members want together.
+on_boards() {
+    local board
+    for board in "${BOARDS[@]}"; do
+        (cd "boards/${board%=*}" && cargo "$1" --target "${board#*=}" "${@:2}")
+    done
 }
 
 lint_boards() {
-    local board lint=(clippy) deny=(-- -D warnings)
+    local target lint=(clippy) deny=(-- -D warnings)
     if [[ -n ${RUSTC:-} ]]; then
         # Clippy belongs to the toolchain in PATH, and that one has no `core` for the boards.
         echo "ci: no clippy for the boards on this machine: they are checked with rustc's lints alone"
         lint=(check) deny=()
         export RUSTFLAGS=-Dwarnings
     fi
-    for board in "${BOARDS[@]}"; do
-        cargo "${lint[@]}" --target-dir target/lint --target "$board" --bins "${deny[@]}"
+    for target in "${EMULATED[@]}"; do
+        cargo "${lint[@]}" --target-dir target/lint --target "$target" --bins "${deny[@]}"
     done
+    on_boards "${lint[@]}" --target-dir "$PWD/target/lint" "${deny[@]}"
 }
 
 job_clippy() {
@@ -64,7 +84,7 @@ job_clippy() {
     cargo clippy --workspace --all-targets -- -D warnings
     cargo clippy -p fluxlet --features defmt -- -D warnings
     cargo clippy -p fluxlet --no-default-features -- -D warnings
-    (cd firmware && cargo clippy --lib --examples --tests -- -D warnings)
+    (cd firmware && cargo clippy --workspace --lib --examples --tests -- -D warnings)
     in_firmware lint_boards
 }
 
@@ -74,7 +94,7 @@ job_doc() {
 
 rust_versions() {
     local manifest
-    for manifest in Cargo.toml firmware/Cargo.toml; do
+    for manifest in Cargo.toml firmware/Cargo.toml firmware/boards/{,esp32-c3/}Cargo.toml; do
         cargo metadata --no-deps --format-version 1 --manifest-path "$manifest" |
             grep -o '"rust_version":[^,}]*'
     done
@@ -100,11 +120,12 @@ job_msrv() {
 }
 
 build_boards() {
-    local board
-    for board in "${BOARDS[@]}"; do
-        cargo build --release --target "$board" --bins
-        cargo build --release --target "$board" --manifest-path ../slots/Cargo.toml --target-dir target
+    local target
+    for target in "${EMULATED[@]}"; do
+        cargo build --release --target "$target" --bins
+        cargo build --release --target "$target" --manifest-path ../slots/Cargo.toml --target-dir target
     done
+    on_boards build --release --target-dir "$PWD/target"
 }
 
 job_firmware() {
@@ -112,7 +133,7 @@ job_firmware() {
 }
 
 job_test() {
-    (cd firmware && cargo test --lib)
+    (cd firmware && cargo test --workspace --lib --tests)
     cargo test --release
     cargo test -p fluxlet --no-default-features --features affine --test left_out
 }

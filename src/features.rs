@@ -138,14 +138,26 @@ impl<'m> FrontEnd<'m> {
     /// # Panics
     ///
     /// When a slice has another length than this front end says; `scratch` may be longer.
-    #[inline(never)]
     pub fn extract(&self, window: &[f32], features: &mut [f32], scratch: &mut [f32]) {
         assert!(window.len() == self.input_len() && features.len() == self.feature_len());
-        let (column, scratch) = scratch.split_at_mut(self.window);
+        self.extract_checked(window, features, scratch);
+    }
+
+    /// [`FrontEnd::extract`] of slices that have these lengths; of others the features are not defined.
+    #[inline(never)]
+    pub(crate) fn extract_checked(
+        &self,
+        window: &[f32],
+        features: &mut [f32],
+        scratch: &mut [f32],
+    ) {
+        let Some((column @ [_, ..], scratch)) = scratch.split_at_mut_checked(self.window) else {
+            return;
+        };
         let per_reading = 1.0 / self.window as f32;
         let channels = features.chunks_exact_mut(2 + self.bands).enumerate();
         for (channel, features) in channels {
-            for (x, instant) in column.iter_mut().zip(window.chunks_exact(self.channels)) {
+            for (x, instant) in column.iter_mut().zip(window.chunks_exact(self.channels.max(1))) {
                 *x = instant.get(channel).copied().unwrap_or(0.0);
             }
             let mean = sum4(column, 0.0, |x, _| x) * per_reading;

@@ -550,8 +550,10 @@ impl<'m> Model<'m> {
                     }
                     self.context_scale = Some(weights);
                 }
-                tag::NAMES => self.names = Some(str::from_utf8(payload).map_err(|_| error)?),
-                tag::PROVENANCE => {
+                tag::NAMES if cfg!(feature = "text") => {
+                    self.names = Some(str::from_utf8(payload).map_err(|_| error)?)
+                }
+                tag::PROVENANCE if cfg!(feature = "text") => {
                     self.provenance = Some(str::from_utf8(payload).map_err(|_| error)?);
                 }
                 _ => {}
@@ -653,7 +655,7 @@ impl<'m> Model<'m> {
         self.calibration
     }
 
-    /// Names of the inputs, if the model has them.
+    /// Names of the inputs, if the model has them and the build reads them, which is its feature `text`.
     pub fn names(&self) -> Option<impl Iterator<Item = &'m str>> {
         // `lines` would do, but for a panic in its search that the compiler cannot rule out.
         self.names.map(|names| names.split_terminator(['\n']))
@@ -675,7 +677,7 @@ impl<'m> Model<'m> {
         })
     }
 
-    /// Where the model comes from, if it says.
+    /// Where the model comes from, if it says and the build reads it, which is its feature `text`.
     pub fn provenance(&self) -> Option<&'m str> {
         self.provenance
     }

@@ -6,7 +6,7 @@ use core::ffi::CStr;
 
 use embedded_hal::delay::DelayNs;
 use embedded_io::{ErrorType, Read, ReadReady, Write};
-use fluxlet_node::{Line, Node, Slot};
+use fluxlet_node::{AXES, Node};
 use semihosting::io::{self, Stdout, Write as _};
 use semihosting::process;
 
@@ -14,8 +14,6 @@ use crate::embedded::{self, INPUT_LEN, WORK_LEN};
 use crate::files::{CommandLine, RowReader};
 use crate::sensor::Lis3dh;
 
-/// Numbers of a reading.
-const CHANNELS: usize = 3;
 const LINE_BYTES: usize = 128;
 
 /// Plays the readings of the file that the command line names, rows of three `f32` in g, and obeys
@@ -27,19 +25,15 @@ pub fn node() -> ! {
     let commands = commands.map_or(&[][..], CStr::to_bytes);
     let mut port = Console { stdout, line: [0; LINE_BYTES], filled: 0, commands };
     // Two windows, one reading and the work space of a score.
-    let mut memory = [0.0; 2 * INPUT_LEN + CHANNELS + WORK_LEN];
-    match Node::new(embedded::bytes(), Slot::BuiltIn, CHANNELS, &mut memory) {
-        Ok(mut node) => {
-            let mut sensor = Lis3dh::new(rows);
-            node.tell_model(&mut port);
-            loop {
-                fluxlet_node::watch(&mut node, &mut sensor, &mut NoDelay, &mut port);
-            }
-        }
-        Err(refusal) => {
-            fluxlet_node::tell(&mut port, Line::Refused(&refusal));
-            process::exit(2)
-        }
+    let mut memory = [0.0; 2 * INPUT_LEN + AXES + WORK_LEN];
+    let none: [&[u8]; 2] = [&[], &[]];
+    let chosen = fluxlet_node::choose(none, embedded::bytes(), AXES, memory.len(), &mut port);
+    let Some((model, slot)) = chosen else { process::exit(2) };
+    let Ok(mut node) = Node::new(model, slot, AXES, &mut memory) else { process::exit(2) };
+    let mut sensor = Lis3dh::new(rows);
+    node.tell_model(&mut port);
+    loop {
+        fluxlet_node::watch(&mut node, &mut sensor, &mut NoDelay, &mut port);
     }
 }
 

@@ -322,12 +322,15 @@ pub(super) fn neutral<R: Real>(knots: &mut [R]) {
 /// Whether knots increase, slopes are positive, and the tails go on where the knots end; the
 /// identity does so on the diagonal only.
 pub(super) fn valid(shape: Shape, knots: Packed) -> bool {
-    let bins = shape.arg;
-    let number = |j: usize, axis: usize| knots.get(at(j, axis));
-    let increase = |axis: usize| (0..bins).all(|j| number(j, axis) < number(j + 1, axis));
-    let meet = [0, bins].into_iter().all(|j| number(j, X) == number(j, Y));
-    let positive = (0..=bins).all(|j| number(j, SLOPE) > 0.0);
-    increase(X) && increase(Y) && positive && (Tails::of(shape) == Tails::Linear || meet)
+    let meets = |knot: [f32; 3]| Tails::of(shape) == Tails::Linear || knot[X] == knot[Y];
+    let mut knots = Weights::<f32>::chunks::<3>(knots, 0.0).take(shape.arg + 1);
+    let Some(first) = knots.next() else { return false };
+    let (mut valid, mut last) = (meets(first) && first[SLOPE] > 0.0, first);
+    for knot in knots {
+        valid &= last[X] < knot[X] && last[Y] < knot[Y] && knot[SLOPE] > 0.0;
+        last = knot;
+    }
+    valid && meets(last)
 }
 
 /// The bin of one dimension's spline that a value falls into: the knots below and above.

@@ -48,28 +48,26 @@ fn rescale(sum: i32, scale: u32) -> i32 {
     (sum >> 16).wrapping_mul(m as i32).wrapping_add(low as i32).wrapping_shr(n)
 }
 
-/// `sum` + Σ wᵢ aᵢ, four weights a word.
-#[inline(always)]
-fn dot(mut sum: i32, words: &[u32], inputs: &[i32]) -> i32 {
+/// `sum` + Σ wᵢ aᵢ, four weights a word; a function of its own, so that a small core has its registers
+/// for one loop.
+#[inline(never)]
+fn dot(sum: i32, words: &[u32], inputs: &[i32]) -> i32 {
     let (quads, rest) = inputs.as_chunks::<4>();
-    let mut add = |word: &u32, inputs: &[i32]| {
-        // The bytes of a word in memory are its weights in their order.
-        for (w, a) in word.to_ne_bytes().into_iter().zip(inputs) {
-            sum = sum.wrapping_add(i32::from(w as i8).wrapping_mul(*a));
-        }
-    };
-    let mut words = words.iter();
-    for (quad, word) in quads.iter().zip(&mut words) {
-        add(word, quad);
-    }
-    if let Some(word) = words.next() {
-        add(word, rest);
-    }
-    sum
+    let (whole, last) = words.split_at_checked(quads.len()).unwrap_or_default();
+    let sum = quads.iter().zip(whole).fold(sum, |sum, (quad, word)| add(sum, *word, quad));
+    last.first().map_or(sum, |word| add(sum, *word, rest))
+}
+
+/// Adds up to four products.
+#[inline(always)]
+fn add(sum: i32, word: u32, inputs: &[i32]) -> i32 {
+    // The bytes of a word in memory are its weights in their order.
+    let weights = word.to_ne_bytes().into_iter().map(|w| i32::from(w as i8));
+    weights.zip(inputs).fold(sum, |sum, (w, a)| sum.wrapping_add(w.wrapping_mul(*a)))
 }
 
 /// out = the rows at the front of `w` times \[x, y\]; moves `w` behind them.
-#[inline(always)]
+#[inline(never)]
 fn product(w: &mut &[u32], x: &[i32], y: &[i32], most: i32, out: &mut [i32]) {
     let (x_len, y_len) = (x.len().div_ceil(4), y.len().div_ceil(4));
     for out in out {
@@ -78,7 +76,10 @@ fn product(w: &mut &[u32], x: &[i32], y: &[i32], most: i32, out: &mut [i32]) {
         let Some(([bias, scale], weights)) = row.split_first_chunk() else { return };
         let Some((for_x, for_y)) = weights.split_at_checked(x_len) else { return };
         *w = rest;
-        let sum = dot(dot(u32::from_le(*bias) as i32, for_x, x), for_y, y);
+        let mut sum = dot(u32::from_le(*bias) as i32, for_x, x);
+        if !y.is_empty() {
+            sum = dot(sum, for_y, y);
+        }
         *out = rescale(sum, u32::from_le(*scale)).max(-most).min(most);
     }
 }

@@ -50,6 +50,9 @@ fn odd_part(n: usize) -> usize {
 
 fn cosine_transform(x: &[f32], tables: &[f32]) -> Vec<f32> {
     let n = x.len();
+    if n == 1 {
+        return x.to_vec();
+    }
     if n % 2 == 1 {
         let sum = |k| (0..n).fold(0.0, |sum, i| sum + x[i] * tables[k * (2 * i + 1) % (4 * n)]);
         return (0..n).map(sum).collect();

@@ -11,6 +11,8 @@ use lis3dh::{
 
 use crate::sensor::{Fault, Sensor};
 
+/// Numbers of a reading.
+pub const AXES: usize = 3;
 /// Readings that the sensor takes to settle after a change of its mode, by its data sheet.
 const SETTLING_LEN: u32 = 7;
 /// Looks for a new reading in the time that one takes, and the time after which there is none.
@@ -59,7 +61,7 @@ impl<B: I2c, D: DelayNs> Accelerometer<Lis3dhI2C<B>, D> {
                 Configuration { mode: Mode::HighResolution, datarate: rate, ..Default::default() };
             let mut driver = Lis3dh::new_i2c_with_config(bus, address, configuration)?;
             driver.set_range(range)?;
-            delay.delay_ns(SETTLING_LEN * period_ns);
+            (0..SETTLING_LEN).for_each(|_| delay.delay_ns(period_ns));
             // Off and on again, which empties it.
             driver.disable_fifo()?;
             driver.enable_fifo(FifoMode::Stream, 0)?;
@@ -81,7 +83,7 @@ where
     CORE: Lis3dhCore<BusError: Debug, PinError: Debug>,
     D: DelayNs,
 {
-    const CHANNELS: usize = 3;
+    const CHANNELS: usize = AXES;
 
     fn read(&mut self, reading: &mut [f32]) -> Result<(), Fault> {
         for _ in 0..PATIENCE {

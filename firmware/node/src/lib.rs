@@ -1,5 +1,4 @@
 #![no_std]
-#![forbid(unsafe_code)]
 //! A node: a sensor, a model, and lines of text that tell what the readings mean.
 //!
 //! It runs on any board. Sensors come through [`Sensor`], which [`Accelerometer`] implements over
@@ -27,13 +26,18 @@
 
 mod accelerometer;
 mod blame;
+mod choice;
+mod flash;
 mod line;
 mod node;
 mod run;
 mod sensor;
 
-pub use accelerometer::{Accelerometer, Settings};
-pub use line::{Channel, Line, Slot, tell};
+pub use accelerometer::{AXES, Accelerometer, Settings};
+pub use choice::choose;
+pub use flash::{built_in, slots};
+pub use fluxlet_slots::Slot;
+pub use line::{Channel, Line, tell};
 pub use node::{Node, Refusal};
 pub use run::{run, watch};
 pub use sensor::{Fault, Sensor};

@@ -1,22 +1,13 @@
 //! The lines that a node tells; the crate's front page has their grammar.
 
 use core::fmt::{self, Display, Write as _};
+use core::slice;
 
 use embedded_io::Write;
 use fluxlet::{Alarm, Reading};
+use fluxlet_slots::Slot;
 
 use crate::sensor::Fault;
-
-/// Where the model that runs is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Slot {
-    /// First slot of the flash.
-    A,
-    /// Second slot of the flash.
-    B,
-    /// The image itself.
-    BuiltIn,
-}
 
 /// An input of a model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +27,8 @@ pub enum Line<'a> {
         checksum: u32,
         /// Numbers of one input.
         inputs: usize,
-        /// Where it is kept.
-        slot: Slot,
+        /// Where it is kept; `None` for the image itself.
+        slot: Option<Slot>,
     },
     /// What the model says of a window.
     Score {
@@ -68,17 +59,16 @@ pub fn tell(port: &mut impl Write, line: Line<'_>) {
     let _ = writeln!(Text(port), "{line}");
 }
 
-/// Text for a port. `write_all` of embedded-io panics at a port that takes no byte; this is an error.
+/// Text for a port, byte by byte: embedded-io's `write_all` panics at a port that takes none, and most
+/// ports slice what they are given, which the compiler sees to be sound for one byte only.
 struct Text<'p, P>(&'p mut P);
 
 impl<P: Write> fmt::Write for Text<'_, P> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let mut rest = text.as_bytes();
-        while !rest.is_empty() {
-            let taken = self.0.write(rest).map_err(|_| fmt::Error)?;
-            rest = rest.get(taken..).filter(|_| taken > 0).ok_or(fmt::Error)?;
-        }
-        Ok(())
+        text.as_bytes().iter().try_for_each(|byte| match self.0.write(slice::from_ref(byte)) {
+            Ok(1) => Ok(()),
+            _ => Err(fmt::Error),
+        })
     }
 }
 
@@ -86,7 +76,7 @@ impl Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Self::Model { checksum, inputs, slot } => {
-                write!(f, "model {checksum:08x} {inputs} {}", slot.word())
+                write!(f, "model {checksum:08x} {inputs} {}", slot.map_or("built-in", Slot::name))
             }
             Self::Score { window, reading, calibrated, channel } => {
                 write!(f, "score {window} ")?;
@@ -117,16 +107,6 @@ impl Display for Line<'_> {
                 })
             }
             Self::Refused(reason) => write!(f, "refused {reason}"),
-        }
-    }
-}
-
-impl Slot {
-    fn word(self) -> &'static str {
-        match self {
-            Self::A => "a",
-            Self::B => "b",
-            Self::BuiltIn => "built-in",
         }
     }
 }

@@ -5,9 +5,10 @@ use core::mem;
 
 use embedded_io::{Read, ReadReady, Write};
 use fluxlet::{Alarm, Error, Model};
+use fluxlet_slots::Slot;
 
 use crate::blame::most_to_blame;
-use crate::line::{Channel, Line, Slot, tell};
+use crate::line::{Channel, Line, tell};
 use crate::sensor::{Fault, Sensor};
 
 /// Equal readings in a row that make a sensor stuck. The noise of a live one changes the last digit of
@@ -17,7 +18,7 @@ const STUCK_LEN: u32 = 32;
 /// A model that takes one reading after the other.
 pub struct Node<'m, 'b> {
     model: Model<'m>,
-    slot: Slot,
+    slot: Option<Slot>,
     channels: usize,
     /// The window that is being filled, \[N, channels\].
     window: &'b mut [f32],
@@ -64,9 +65,19 @@ pub enum Refusal {
     },
 }
 
-impl From<Error> for Refusal {
-    fn from(error: Error) -> Self {
-        Self::Model(error)
+impl Refusal {
+    /// Why `model` cannot run on readings of `channels` numbers in so many numbers of memory; `None` where
+    /// it can.
+    pub fn of(model: &Model<'_>, channels: usize, memory_len: usize) -> Option<Self> {
+        if model.context_len() > 0 {
+            return Some(Self::Context { len: model.context_len() });
+        }
+        let read = model.front_end().map_or(model.dim(), |front_end| front_end.window().channels);
+        if read != channels {
+            return Some(Self::Channels { model: read, sensor: channels });
+        }
+        let needed = 2 * model.input_len() + channels + model.work_len();
+        (needed > memory_len).then_some(Self::Memory { needed: 4 * needed, given: 4 * memory_len })
     }
 }
 
@@ -90,34 +101,25 @@ impl Display for Refusal {
 }
 
 impl<'m, 'b> Node<'m, 'b> {
-    /// A node that runs the model of `bytes` on readings of `channels` numbers. Of `memory` it takes
-    /// two windows, a reading and the work space of a score.
+    /// A node that runs `model` on readings of `channels` numbers; `slot` is where the model is kept, if
+    /// in a slot. Of `memory` it takes two windows, a reading and the work space of a score.
     ///
     /// # Errors
     ///
     /// [`Refusal`] says why the model cannot run here.
     pub fn new(
-        bytes: &'m [u8],
-        slot: Slot,
+        model: Model<'m>,
+        slot: Option<Slot>,
         channels: usize,
         memory: &'b mut [f32],
     ) -> Result<Self, Refusal> {
-        let model = Model::new_checked(bytes)?;
-        if model.context_len() > 0 {
-            return Err(Refusal::Context { len: model.context_len() });
-        }
-        let read = model.front_end().map_or(model.dim(), |front_end| front_end.window().channels);
-        if read != channels {
-            return Err(Refusal::Channels { model: read, sensor: channels });
-        }
-        let needed = 2 * model.input_len() + channels + model.work_len();
-        let refusal = Refusal::Memory { needed: 4 * needed, given: 4 * memory.len() };
-        let (window, rest) = memory.split_at_mut_checked(model.input_len()).ok_or(refusal)?;
-        let (normal, rest) = rest.split_at_mut_checked(model.input_len()).ok_or(refusal)?;
-        let (last, work) = rest.split_at_mut_checked(channels).ok_or(refusal)?;
-        if work.len() < model.work_len() {
+        if let Some(refusal) = Refusal::of(&model, channels, memory.len()) {
             return Err(refusal);
         }
+        let mut rest = memory;
+        let [window, normal, last] = [model.input_len(), model.input_len(), channels]
+            .map(|len| rest.split_off_mut(..len).unwrap_or_default());
+        let work = rest;
         // NaN equals nothing: the first reading repeats none.
         last.fill(f32::NAN);
         Ok(Self {

@@ -4,39 +4,39 @@ use embedded_hal::delay::DelayNs;
 use embedded_hal::i2c::I2c;
 use embedded_io::{Read, ReadReady, Write};
 
-use crate::accelerometer::{Accelerometer, Settings};
-use crate::line::{Line, Slot, tell};
+use crate::accelerometer::{AXES, Accelerometer, Settings};
+use crate::choice::choose;
 use crate::node::Node;
 
 /// Time between two attempts to reach a sensor that does not answer.
 const RETRY_MS: u32 = 100;
-const CHANNELS: usize = 3;
 
-/// Scores the accelerometer's readings for ever. A sensor that does not answer is started again until
-/// it does; a model that cannot run is refused, again at every command.
+/// Scores the accelerometer's readings for ever, with the first model of `slots` and `built_in` that
+/// can run ([`choose`]). A sensor that does not answer is started again until it does; where no model
+/// can run, that is told again at every command.
 pub fn run<P: Read + ReadReady + Write>(
-    model: &[u8],
-    slot: Slot,
+    slots: [&[u8]; 2],
+    built_in: &[u8],
     memory: &mut [f32],
     bus: &mut impl I2c,
     delay: &mut impl DelayNs,
     port: &mut P,
 ) -> ! {
-    match Node::new(model, slot, CHANNELS, memory) {
-        Ok(mut node) => {
+    loop {
+        let chosen = choose(slots, built_in, AXES, memory.len(), port);
+        if let Some(mut node) =
+            chosen.and_then(|(model, slot)| Node::new(model, slot, AXES, memory).ok())
+        {
             node.tell_model(port);
             loop {
                 watch(&mut node, bus, delay, port);
                 delay.delay_ms(RETRY_MS);
             }
         }
-        Err(refusal) => loop {
-            tell(port, Line::Refused(&refusal));
-            while !matches!(port.read_ready(), Ok(true)) {
-                delay.delay_ms(RETRY_MS);
-            }
-            let _ = port.read(&mut [0]);
-        },
+        while !matches!(port.read_ready(), Ok(true)) {
+            delay.delay_ms(RETRY_MS);
+        }
+        let _ = port.read(&mut [0]);
     }
 }
 

@@ -4,15 +4,15 @@
 use embedded_hal::i2c::{ErrorKind, NoAcknowledgeSource};
 use embedded_hal_mock::eh1::delay::NoopDelay;
 use embedded_hal_mock::eh1::i2c::Transaction;
-use fluxlet_node::{Accelerometer, Fault, Node, Settings, Slot, watch};
+use fluxlet_node::{Accelerometer, Fault, Node, Settings, watch};
 
-use crate::support::{ADDRESS, Port, bus, model, nothing, reading, start};
+use crate::support::{ADDRESS, Port, bus, checked, model, nothing, reading, start};
 
 const NO_ANSWER: ErrorKind = ErrorKind::NoAcknowledge(NoAcknowledgeSource::Address);
 const AT_REST: [i16; 3] = [0, 100, 1000];
 
 fn node<'m, 'b>(model: &'m [u8], memory: &'b mut [f32]) -> Node<'m, 'b> {
-    Node::new(model, Slot::BuiltIn, 3, memory).unwrap()
+    Node::new(checked(model), None, 3, memory).unwrap()
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! The lines of a node, field by field.
 
+use fluxlet::features;
 use fluxlet::model::tag;
-use fluxlet::{Model, features};
-use fluxlet_node::{Fault, Line, Node, Sensor, Slot, tell};
+use fluxlet_node::{Fault, Node, Sensor, Slot};
 
-use crate::support::{Port, model, pack};
+use crate::support::{Port, checked, model, pack};
 
 /// A sensor that plays readings.
 struct Player<'r>(&'r [[f32; 3]]);
@@ -31,17 +31,13 @@ fn play(node: &mut Node<'_, '_>, port: &mut Port, readings: &[[f32; 3]]) {
 #[test]
 fn commands_tell_the_model_and_record() {
     let (bytes, mut memory, mut port) = (model(3, 0, ""), [0.0; 64], Port::default());
-    let mut node = Node::new(&bytes, Slot::B, 3, &mut memory).unwrap();
+    let mut node = Node::new(checked(&bytes), Some(Slot::B), 3, &mut memory).unwrap();
     port.commands.extend(b"mxr");
     play(&mut node, &mut port, &[[1.0, -0.25, 1e-9]]);
     port.commands.extend(b"s");
     play(&mut node, &mut port, &[[0.0, 0.0, 1.0]]);
     let checksum = u32::from_le_bytes(bytes[16..20].try_into().unwrap());
-    let log_prob = fluxlet::log_prob(
-        &Model::new_checked(&bytes).unwrap(),
-        &[1.0, -0.25, 1e-9],
-        &mut [0.0; 64],
-    );
+    let log_prob = fluxlet::log_prob(&checked(&bytes), &[1.0, -0.25, 1e-9], &mut [0.0; 64]);
     let lines = port.lines();
     assert_eq!(lines[0], format!("model {checksum:08x} 3 b"));
     assert_eq!(lines[1], "sample 1.0 -0.25 1e-9");
@@ -55,7 +51,7 @@ fn commands_tell_the_model_and_record() {
 fn an_alarm_names_the_input_to_blame() {
     let bytes = model(3, 0, "fan x\nfan y\nfan z");
     let (mut memory, mut port) = ([0.0; 64], Port::default());
-    let mut node = Node::new(&bytes, Slot::A, 3, &mut memory).unwrap();
+    let mut node = Node::new(checked(&bytes), Some(Slot::A), 3, &mut memory).unwrap();
     let broken = [0.0, 9.0, 1.0];
     play(&mut node, &mut port, &[broken, [0.0, 0.0, 1.0], broken, [f32::NAN, 0.0, 1.0]]);
     let lines = port.lines();
@@ -69,7 +65,7 @@ fn an_alarm_names_the_input_to_blame() {
 #[test]
 fn a_model_without_calibration_has_no_p_value() {
     let (bytes, mut memory, mut port) = (pack(3, 0, &[]), [0.0; 64], Port::default());
-    let mut node = Node::new(&bytes, Slot::A, 3, &mut memory).unwrap();
+    let mut node = Node::new(checked(&bytes), Some(Slot::A), 3, &mut memory).unwrap();
     play(&mut node, &mut port, &[[0.0; 3]]);
     assert!(port.lines()[0].ends_with(" - none -"));
 }
@@ -82,40 +78,14 @@ fn a_window_is_as_long_as_the_front_end_says() {
     window.write(&mut dct, &mut payload);
     let bytes = pack(12, 0, &[(tag::FEATURES, &payload)]);
     let (mut memory, mut port) = ([0.0; 128], Port::default());
-    let mut node = Node::new(&bytes, Slot::BuiltIn, 3, &mut memory).unwrap();
+    let mut node = Node::new(checked(&bytes), None, 3, &mut memory).unwrap();
     let readings: Vec<[f32; 3]> = (0..17).map(|i| [i as f32, 1.0, -(i as f32)]).collect();
     play(&mut node, &mut port, &readings);
     node.tell_model(&mut port);
     let lines = port.lines();
-    let expected = fluxlet::log_prob(
-        &Model::new_checked(&bytes).unwrap(),
-        readings[8..16].as_flattened(),
-        &mut [0.0; 128],
-    );
+    let expected =
+        fluxlet::log_prob(&checked(&bytes), readings[8..16].as_flattened(), &mut [0.0; 128]);
     assert!(lines[1].starts_with(&format!("score 1 {expected:?} ")), "{lines:?}, {expected}");
     assert!(lines[2].ends_with(" 24 built-in"), "{lines:?}");
     assert_eq!(lines.len(), 3, "{lines:?}");
-}
-
-#[test]
-fn a_model_that_cannot_run_is_refused_with_the_sizes() {
-    let mut damaged = model(3, 0, "");
-    damaged[30] ^= 1;
-    let cases = [
-        (damaged, 64, "the model is damaged: its checksum does not fit its bytes"),
-        (
-            model(3, 2, ""),
-            64,
-            "the model wants 2 context variables behind each reading, the sensor gives none",
-        ),
-        (model(6, 0, ""), 64, "the model reads 6 channels, the sensor has 3"),
-        (model(3, 0, ""), 11, "the model needs 48 bytes of memory to run, this node has 44 for it"),
-    ];
-    for (bytes, len, reason) in cases {
-        let mut memory = vec![0.0; len];
-        let refusal = Node::new(&bytes, Slot::A, 3, &mut memory).err().unwrap();
-        let mut port = Port::default();
-        tell(&mut port, Line::Refused(&refusal));
-        assert_eq!(port.lines(), [format!("refused {reason}")]);
-    }
 }

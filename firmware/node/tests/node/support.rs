@@ -7,7 +7,7 @@ use embedded_hal_mock::eh1::i2c::{Mock, Transaction};
 use embedded_io::{ErrorType, Read, ReadReady, Write};
 use fluxlet::bijection::{Layer, Shape};
 use fluxlet::model::{Parts, tag};
-use fluxlet::{Base, Calibration};
+use fluxlet::{Base, Calibration, Model};
 
 /// Address of the sensor with its pin SA0 low.
 pub(crate) const ADDRESS: u8 = 0x18;
@@ -33,11 +33,9 @@ impl ErrorType for Port {
 }
 
 impl Write for Port {
-    // Few bytes at a time, as a queue that is nearly full takes them.
     fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
-        let taken = bytes.len().min(3);
-        self.text.extend_from_slice(&bytes[..taken]);
-        Ok(taken)
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> Result<(), Infallible> {
@@ -78,6 +76,11 @@ pub(crate) fn pack(dim: usize, context: usize, sections: &[([u8; 4], &[u8])]) ->
     let mut bytes = vec![0; parts.byte_len()];
     parts.write(&mut bytes);
     bytes
+}
+
+/// A model's bytes, read.
+pub(crate) fn checked(bytes: &[u8]) -> Model<'_> {
+    Model::new_checked(bytes).unwrap()
 }
 
 fn read(register: u8, value: u8) -> Transaction {

@@ -1,0 +1,52 @@
+//! The node on an nRF52840 DK: its pins, clocks and buses.
+
+#![no_std]
+#![no_main]
+
+mod port;
+
+use fluxlet_node::{built_in, run, slots};
+use nrf52840_hal::clocks::Clocks;
+use nrf52840_hal::gpio::{Level, p0};
+use nrf52840_hal::pac::Peripherals;
+use nrf52840_hal::uarte::{Baudrate, Parity};
+use nrf52840_hal::{Timer, Twim, Uarte, twim, uarte};
+use panic_halt as _;
+
+use crate::port::Port;
+
+/// Numbers of memory for a model.
+const MEMORY_LEN: usize = 16 * 1024;
+
+#[cortex_m_rt::entry]
+fn main() -> ! {
+    start();
+    // The chip's peripherals are taken once, at the start; this is never reached.
+    loop {
+        core::hint::spin_loop();
+    }
+}
+
+fn start() -> Option<()> {
+    let chip = Peripherals::take()?;
+    // The port's rate needs the crystal.
+    let _clocks = Clocks::new(chip.CLOCK).enable_ext_hfosc();
+    let mut timer = Timer::new(chip.TIMER0);
+    let pins = p0::Parts::new(chip.P0);
+
+    let port = uarte::Pins {
+        txd: pins.p0_06.into_push_pull_output(Level::High).degrade(),
+        rxd: pins.p0_08.into_floating_input().degrade(),
+        cts: None,
+        rts: None,
+    };
+    let port = Uarte::new(chip.UARTE0, port, Parity::EXCLUDED, Baudrate::BAUD115200);
+    let mut port = Port::new(port)?;
+    let bus = twim::Pins {
+        sda: pins.p0_26.into_floating_input().degrade(),
+        scl: pins.p0_27.into_floating_input().degrade(),
+    };
+    let mut bus = Twim::new(chip.TWIM1, bus, twim::Frequency::K400);
+    let mut memory = [0.0; MEMORY_LEN];
+    run(slots(), built_in(), &mut memory, &mut bus, &mut timer, &mut port)
+}
