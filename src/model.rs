@@ -658,7 +658,7 @@ impl<'m> Model<'m> {
     /// Names of the inputs, if the model has them and the build reads them, which is its feature `text`.
     pub fn names(&self) -> Option<impl Iterator<Item = &'m str>> {
         // `lines` would do, but for a panic in its search that the compiler cannot rule out.
-        self.names.map(|names| names.split_terminator(|end| end == '\n'))
+        self.names.map(|names| names.split_terminator(['\n']))
     }
 
     /// Tag and payload of each section, unknown ones included.

@@ -14,9 +14,11 @@ use crate::inspect::features;
 
 mod board;
 mod cycles;
+mod node;
 
 pub use board::Board;
 use board::Build;
+pub use node::Node;
 
 /// Loops stay as the kernels are written. Unrolled once more by the compiler, they take half the code
 /// again, and the loops that count run no faster.
@@ -58,13 +60,6 @@ pub struct Kernel {
     pub digest: String,
     /// Instructions of one call.
     pub instructions: u64,
-}
-
-/// A node with one model inside, built for one board.
-pub struct Node {
-    board: Board,
-    /// Holds the image and the readings; gone with the node.
-    folder: tempfile::TempDir,
 }
 
 /// What a run of the scorer gave.
@@ -138,15 +133,6 @@ impl Bench {
         let plugin = self.environment.iter().find(|(key, _)| key == "FLUXLET_QEMU_PLUGIN");
         let plugin = plugin.map(|(_, path)| PathBuf::from(path));
         Ok(Scorer { board, folder, plugin, elf })
-    }
-
-    /// Builds the node for `board` with the model file inside, its sensor played from `readings`, rows
-    /// of three numbers in g.
-    pub fn node(&self, board: Board, model: &Path, readings: &[f32]) -> anyhow::Result<Node> {
-        let folder = tempfile::tempdir()?;
-        fs::write(folder.path().join("node.elf"), self.image(board, "node", model)?)?;
-        write_rows(&folder.path().join("rows.bin"), readings)?;
-        Ok(Node { board, folder })
     }
 
     /// Bytes of flash that the scorer alone takes: no files, no log, and without the model.
@@ -246,39 +232,18 @@ fn code_at<'e>(elf: &object::File<'e>, address: u64) -> anyhow::Result<&'e [u8]>
     bail!("read the trace of a score: there is no code at {address:#x}")
 }
 
-/// Starts an image of this folder.
-fn qemu(board: Board, folder: &Path, image: &str) -> Command {
-    let Build { emulator, machine, .. } = board.build();
-    let mut command = Command::new(emulator);
-    command
-        .arg("-M")
-        .args(machine)
-        .args(["-nographic", "-monitor", "none", "-serial", "none", "-kernel", image])
-        .current_dir(folder)
-        .stdin(Stdio::null());
-    command
-}
-
-/// Writes numbers as a board reads them.
-fn write_rows(path: &Path, numbers: &[f32]) -> anyhow::Result<()> {
-    let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
-    fs::write(path, bytes).with_context(|| format!("write {}", path.display()))
-}
-
-impl Node {
-    /// The command that starts it, from its first reading; with `record` it tells them.
-    pub fn command(&self, record: bool) -> Command {
-        let mut command = qemu(self.board, self.folder.path(), "node.elf");
-        let record = if record { ",arg=r" } else { "" };
-        command.arg("-semihosting-config");
-        command.arg(format!("enable=on,target=native,arg=node,arg=rows.bin{record}"));
-        command
-    }
-}
-
 impl Scorer {
     fn qemu(&self) -> Command {
-        qemu(self.board, self.folder.path(), "scorer.elf")
+        let Build { emulator, machine, .. } = self.board.build();
+        let mut command = Command::new(emulator);
+        command
+            .arg("-M")
+            .args(machine)
+            .args(["-nographic", "-monitor", "none", "-serial", "none"])
+            .args(["-kernel", "scorer.elf"])
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        command
     }
 
     fn symbol(&self, name: &str) -> anyhow::Result<u64> {
@@ -321,9 +286,15 @@ impl Scorer {
         self.folder.path().join(name)
     }
 
+    /// Writes the numbers that the image reads.
+    fn write_rows(&self, numbers: &[f32]) -> anyhow::Result<()> {
+        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        Ok(fs::write(self.path("rows.bin"), bytes)?)
+    }
+
     /// A command that scores `inputs`.
     fn over(&self, inputs: &[f32]) -> anyhow::Result<Command> {
-        write_rows(&self.path("rows.bin"), inputs)?;
+        self.write_rows(inputs)?;
         let mut command = self.qemu();
         let arguments = "enable=on,target=native,arg=scorer,arg=rows.bin,arg=scores.bin";
         command.args(["-semihosting-config", arguments]);

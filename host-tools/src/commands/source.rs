@@ -6,7 +6,7 @@ use std::process::Command;
 use anyhow::ensure;
 
 use crate::data::{self, Columns};
-use crate::device::{Bench, Board};
+use crate::device::{Bench, Board, Node};
 use crate::node::Stream;
 
 /// Channels of the emulated device's sensor.
@@ -65,7 +65,7 @@ impl SourceArgs {
             readings.display(),
             table.width
         );
-        let node = Bench::set_up()?.node(Board::M4f, model, &table.values)?;
+        let node = Node::build(&Bench::set_up()?, Board::M4f, model, &table.values)?;
         Stream::emulated(node, record)
     }
 }
