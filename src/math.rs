@@ -122,10 +122,10 @@ pub trait Real:
     fn min(self, other: Self) -> Self {
         Self::select(other.ge(self), self, other)
     }
-    /// Whether `self` lies between 0 and 1.
+    /// Whether `self` lies between 0 and a positive `whole`; of −0 it may say no.
     #[inline(always)]
-    fn is_share(self) -> Self::Mask {
-        Self::and(self.ge(self.lift(0.0)), self.lift(1.0).ge(self))
+    fn is_part(self, whole: Self) -> Self::Mask {
+        Self::and(self.ge(self.lift(0.0)), whole.ge(self))
     }
     /// |self|.
     #[inline(always)]
@@ -264,10 +264,10 @@ impl Real for f32 {
         if mask { yes } else { no }
     }
     #[inline(always)]
-    fn is_share(self) -> bool {
-        // One comparison of whole numbers: those below 0 have the highest bit, and so have NaN and
-        // −0 no share, which a caller settles in another way.
-        self.to_bits() <= 1.0_f32.to_bits()
+    fn is_part(self, whole: Self) -> bool {
+        // One comparison of whole numbers: positive ones are in the same order, and what is below 0 has
+        // the highest bit.
+        self.to_bits() <= whole.to_bits()
     }
     #[inline(always)]
     fn sqrt(self) -> Self {

@@ -354,10 +354,12 @@ impl<R: Real> Bin<R> {
         Self { k, x0, y0, d0, x1, y1, d1, lambda: v.lift(0.5) }
     }
 
-    /// Whether x lies in the bin, not beyond the outer knots.
+    /// Whether x lies in the bin, not beyond the outer knots: no further from its lower knot than the
+    /// upper one, as the differences are rounded.
     #[inline(always)]
     pub(super) fn holds_x(&self, x: R) -> R::Mask {
-        R::and(x.ge(self.x0), self.x1.ge(x))
+        let (place, width) = (x - self.x0, self.x1 - self.x0);
+        R::and(place.ge(x.lift(0.0)), width.ge(place))
     }
 
     /// Whether y lies in the bin, not beyond the outer knots.

@@ -21,8 +21,8 @@ const SOFT_SLOPE: f64 = 1e-3;
 pub(super) trait Piece {
     /// Whether the weights hold λ behind the knots, and roots of the slopes.
     const ROOTS: bool;
-    /// z, dz/dx, and ξ, the place of x in the bin.
-    fn forward<R: Real>(bin: &Bin<R>, x: R) -> (R, R, R);
+    /// z and dz/dx.
+    fn forward<R: Real>(bin: &Bin<R>, x: R) -> (R, R);
     /// x, and dz/dx there.
     fn inverse<R: Real>(bin: &Bin<R>, z: R) -> (R, R);
     /// dx, and the gradient of the bin: (x, y, slope or root) of both knots, then λ.
@@ -116,12 +116,12 @@ impl Spline {
     #[inline(always)]
     pub(super) fn forward<P: Piece, R: Real, W: Weights<R>>(self, w: W, x: R) -> (R, R) {
         let bin = self.find::<P, R, W>(w, x, X);
-        let (z, slope, xi) = P::forward(&bin, x);
-        let inside = xi.is_share();
-        if R::all(inside) {
+        let (z, slope) = P::forward(&bin, x);
+        if R::all((x - bin.x0).is_part(bin.x1 - bin.x0)) {
             return (z, slope);
         }
         cold_path();
+        let inside = bin.holds_x(x);
         let (outer, outer_slope) = match self.tails {
             Tails::Identity => (x, x.lift(1.0)),
             Tails::Linear => {
@@ -130,9 +130,6 @@ impl Spline {
                 (to + slope * (x - from), slope)
             }
         };
-        // In an inner bin, ξ may round to just above 1.
-        let held = bin.holds_x(x);
-        let (outer, outer_slope) = (R::select(held, z, outer), R::select(held, slope, outer_slope));
         (R::select(inside, z, outer), R::select(inside, slope, outer_slope))
     }
 

@@ -2,7 +2,7 @@
 
 use super::integers::Integers;
 use super::{
-    linear_bin, ln_product, lower_upper, matrix_exponential, number, quadratic_bin, reflect,
+    holds, linear_bin, ln_product, lower_upper, matrix_exponential, number, quadratic_bin, reflect,
     spline, sum4,
 };
 
@@ -282,18 +282,16 @@ pub(super) fn transform(
         let scale = super::exp(s.max(low).min(high));
         return (x * scale + t, scale);
     }
-    if x < low {
+    let knots = knots(record, constants, outputs);
+    let k = (0..record.arg).rfind(|k| knots[*k][0] <= x).unwrap_or(0);
+    if !holds(x, knots[k], knots[k + 1]) {
         return (x, 1.0);
     }
-    let knots = knots(record, constants, outputs);
-    let k = (0..record.arg).rfind(|k| knots[*k][0] <= x).unwrap();
-    let [z, slope, xi] = if record.transformer == 2 {
-        quadratic_bin(x, knots[k], knots[k + 1])
-    } else {
-        let lambda = 0.025 + 0.95 * logistic(outputs[3 * record.arg - 1 + k]);
-        linear_bin(x, knots[k], knots[k + 1], lambda)
-    };
-    if x > high && xi > 1.0 { (x, 1.0) } else { (z, slope) }
+    if record.transformer == 2 {
+        return quadratic_bin(x, knots[k], knots[k + 1]);
+    }
+    let lambda = 0.025 + 0.95 * logistic(outputs[3 * record.arg - 1 + k]);
+    linear_bin(x, knots[k], knots[k + 1], lambda)
 }
 
 /// One layer with a network; `x` has the context behind its numbers.

@@ -70,7 +70,7 @@ fn dct(x: &[f32], w: &[f32]) -> Vec<f32> {
     cosine_transform(x, tables).iter().zip(gain).map(|(z, g)| z * g).collect()
 }
 
-fn quadratic_bin(x: f32, [x0, y0, d0]: [f32; 3], [x1, y1, d1]: [f32; 3]) -> [f32; 3] {
+fn quadratic_bin(x: f32, [x0, y0, d0]: [f32; 3], [x1, y1, d1]: [f32; 3]) -> (f32, f32) {
     let v = 1.0 / (x1 - x0);
     let h = y1 - y0;
     let (xi, delta) = ((x - x0) * v, h * v);
@@ -82,10 +82,10 @@ fn quadratic_bin(x: f32, [x0, y0, d0]: [f32; 3], [x1, y1, d1]: [f32; 3]) -> [f32
     let gamma = eta * p + xi * q;
     let b = 1.0 / beta;
     let rho = delta * b;
-    [y0 + h * alpha * b, rho * rho * gamma, xi]
+    (y0 + h * alpha * b, rho * rho * gamma)
 }
 
-fn linear_bin(x: f32, [x0, y0, r0]: [f32; 3], [x1, y1, r1]: [f32; 3], lambda: f32) -> [f32; 3] {
+fn linear_bin(x: f32, [x0, y0, r0]: [f32; 3], [x1, y1, r1]: [f32; 3], lambda: f32) -> (f32, f32) {
     let w = x1 - x0;
     let delta = (y1 - y0) / w;
     let m = lambda * r0 + (1.0 - lambda) * r1;
@@ -95,20 +95,26 @@ fn linear_bin(x: f32, [x0, y0, r0]: [f32; 3], [x1, y1, r1]: [f32; 3], lambda: f3
     let n = (l - t) + r * m * t / delta;
     let g = l * r / n;
     let a = w * t * r * g;
-    [if left { y0 + a } else { y1 - a }, g * g, xi]
+    (if left { y0 + a } else { y1 - a }, g * g)
+}
+
+/// Whether x lies in the bin between two knots.
+fn holds(x: f32, low: [f32; 3], high: [f32; 3]) -> bool {
+    (0.0..=high[0] - low[0]).contains(&(x - low[0]))
 }
 
 /// A spline of either kind; `w` are its weights of one dimension.
 fn spline(x: f32, linear: bool, bins: usize, tails: u8, w: &[f32]) -> (f32, f32) {
     let (knots, lambdas) = w.split_at(3 * (bins + 1));
     let knots: Vec<[f32; 3]> = knots.chunks_exact(3).map(|knot| knot.try_into().unwrap()).collect();
-    if let Some(k) = (0..bins).rfind(|k| knots[*k][0] <= x) {
-        let (low, high) = (knots[k], knots[k + 1]);
-        let [z, slope, xi] =
-            if linear { linear_bin(x, low, high, lambdas[k]) } else { quadratic_bin(x, low, high) };
-        if x <= knots[bins][0] || xi <= 1.0 {
-            return (z, slope);
-        }
+    let k = (0..bins).rfind(|k| knots[*k][0] <= x).unwrap_or(0);
+    let (low, high) = (knots[k], knots[k + 1]);
+    if holds(x, low, high) {
+        return if linear {
+            linear_bin(x, low, high, lambdas[k])
+        } else {
+            quadratic_bin(x, low, high)
+        };
     }
     if tails == 0 {
         return (x, 1.0);
