@@ -3,6 +3,7 @@
 
 use fluxlet::Base;
 use fluxlet::bijection::{Layer, Shape, Tails};
+use fluxlet::conditioner::{Activation, Network};
 use fluxlet_tools::backend::{Backend, Cpu};
 use fluxlet_tools::stack::Stack;
 use fluxlet_tools::train::{Act, FlowConfig, Kind, Outside, Rotation, Spline};
@@ -100,6 +101,19 @@ fn lanes_agree_on_networks_with_and_without_context() {
         // A rounding of a unit reaches a spline by its steepest bin.
         compare(&stack, &w, 1e-4, &mut rng);
     }
+}
+
+#[test]
+fn a_flow_too_deep_for_whole_tiles_has_the_same_gradient() {
+    let mut rng = ChaCha8Rng::seed_from_u64(7);
+    let mut shape = Shape::new(16, 8, 0);
+    shape.transformer = Layer::RationalQuadratic;
+    shape.network = Network { hidden: [9, 12, 0, 0], activation: Activation::Relu };
+    let layers = vec![(Layer::Autoregressive, shape); 12];
+    let stack = Stack { dim: 16, context: 0, layers, base: Base::Normal };
+    let w = weights(&stack, &mut rng);
+    // Twelve splines magnify a rounding more than one does.
+    compare(&stack, &w, 1e-2, &mut rng);
 }
 
 /// Likelihood and gradient of some rows, in lanes and one number at a time.
