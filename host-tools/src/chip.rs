@@ -17,7 +17,7 @@ pub enum Chip {
     Stm32f401,
     /// STM32 Nucleo-F411RE
     Stm32f411,
-    /// ESP32-C3 with 4 MiB of flash
+    /// ESP32-C3 with 4 MiB of flash; the node of `firmware/boards` does not read its slots
     Esp32c3,
 }
 
@@ -106,6 +106,23 @@ mod tests {
                 [0, 0],
                 "{name}"
             );
+        }
+    }
+
+    #[test]
+    fn boards_keep_the_slots_free_of_code() {
+        let firmware = concat!(env!("CARGO_MANIFEST_DIR"), "/../firmware/boards");
+        for (chip, board) in [
+            (Chip::Rp2040, "pico"),
+            (Chip::Rp2350, "pico2"),
+            (Chip::Nrf52840, "nrf52840-dk"),
+            (Chip::Stm32f411, "nucleo-f411re"),
+        ] {
+            let Region { start, slot_bytes } = chip.facts().slots;
+            let line =
+                format!("SLOTS : ORIGIN = {start:#010X}, LENGTH = {}K\n", 2 * slot_bytes / 1024);
+            let memory = std::fs::read_to_string(format!("{firmware}/{board}/memory.x")).unwrap();
+            assert!(memory.contains(&line.replace("0X", "0x")), "{board}: {memory}{line}");
         }
     }
 }
