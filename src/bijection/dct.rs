@@ -93,27 +93,21 @@ impl Dct {
             return;
         }
         let half = n / 2;
-        let rest = tables.part(half, tables.len().saturating_sub(half));
-        // Zipped, not indexed: the image of a device holds no panic for it.
-        let Some((even, odd)) = scratch.split_at_mut_checked(half) else { return };
-        let Some((front, back)) = x.split_at_mut_checked(half) else { return };
-        let halves = front.iter().zip(back.iter().rev()).zip(even.iter_mut().zip(odd.iter_mut()));
-        for (i, ((a, b), (even, odd))) in halves.enumerate() {
-            *even = *a + *b;
-            *odd = (*a - *b) * tables.at(i, *a);
+        let rest = tables.part(half, tables.len() - half);
+        let (even, odd) = scratch.split_at_mut(half);
+        for i in 0..half {
+            let (a, b) = (x[i], x[n - 1 - i]);
+            even[i] = a + b;
+            odd[i] = (a - b) * tables.at(i, a);
         }
-        Self::transform(rest, even, front);
-        Self::transform(rest, odd, front);
-        let pairs = x.as_chunks_mut().0;
-        for (([x, next], even), [odd, behind]) in
-            pairs.iter_mut().zip(&*even).zip(odd.array_windows())
-        {
-            *x = *even;
-            *next = *odd + *behind;
+        Self::transform(rest, even, &mut x[..half]);
+        Self::transform(rest, odd, &mut x[..half]);
+        for i in 0..half - 1 {
+            x[2 * i] = even[i];
+            x[2 * i + 1] = odd[i] + odd[i + 1];
         }
-        if let (Some(last), Some(even), Some(odd)) = (pairs.last_mut(), even.last(), odd.last()) {
-            *last = [*even, *odd];
-        }
+        x[n - 2] = even[half - 1];
+        x[n - 1] = odd[half - 1];
     }
 
     /// The transpose of [`Dct::transform`]: the same steps, each transposed, in reverse order.
@@ -150,17 +144,17 @@ fn direct<R: Real, W: Weights<R>>(
     phase: impl Fn(usize, usize) -> usize,
 ) {
     let m = x.len();
-    let Some(old) = scratch.get_mut(..m) else { return };
-    old.iter_mut().zip(&*x).for_each(|(old, x)| *old = *x);
+    let old = &mut scratch[..m];
+    old.copy_from_slice(x);
     for (k, x) in x.iter_mut().enumerate() {
         *x = old.iter().enumerate().fold(x.lift(0.0), |sum, (i, old)| {
-            sum + *old * cosines.at(phase(k, i) % (4 * m).max(1), *old)
+            sum + *old * cosines.at(phase(k, i) % (4 * m), *old)
         });
     }
 }
 
 fn tables<R: Real, W: Weights<R>>(w: W, dim: usize) -> W {
-    w.part(dim, w.len().saturating_sub(dim))
+    w.part(dim, w.len() - dim)
 }
 
 impl Bijection for Dct {
@@ -183,13 +177,12 @@ impl Bijection for Dct {
 
     #[inline(always)]
     fn forward<R: Real, W: Weights<R>>(shape: Shape, w: W, x: &mut [R], scratch: &mut [R]) -> R {
+        Self::transform(tables(w, shape.dim), x, &mut scratch[..shape.dim]);
         let like = x[0];
-        let scratch = scratch.get_mut(..shape.dim).unwrap_or_default();
-        Self::transform(tables(w, shape.dim), x, scratch);
         for (x, gain) in x.iter_mut().zip(w.values(like)) {
             *x = *x * gain;
         }
-        like.lift(0.0)
+        x[0].lift(0.0)
     }
 
     #[inline(always)]
