@@ -123,6 +123,7 @@ build_boards() {
     local target
     for target in "${EMULATED[@]}"; do
         cargo build --release --target "$target" --bins
+        cargo build --release --target "$target" --manifest-path ../slots/Cargo.toml --target-dir target
     done
     on_boards build --release --target-dir "$PWD/target"
 }

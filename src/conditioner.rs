@@ -20,14 +20,21 @@
 //!
 //! In the order of that walk: for each step the new units of each layer, then the outputs of the
 //! step. Rows come in blocks of 8, and a rest of 4, 2 and 1: for each block the biases of its rows,
-//! then for each input one weight a row.
+//! then for each input one weight a row. In a model they may be other [`Numbers`] than `f32`.
 
 use crate::bijection::{Shape, option};
 use crate::math::{Real, logistic, softplus};
 use crate::weights::{Gradient, Weights};
 
+pub(crate) mod fixed;
+mod halves;
+pub mod integer;
+mod numbers;
 mod pass;
 pub(crate) mod product;
+
+pub(crate) use halves::Halves;
+pub use numbers::Numbers;
 
 /// Hidden layers that a network can have.
 pub const MAX_DEPTH: usize = 4;
@@ -101,6 +108,16 @@ impl Activation {
         }
     }
 
+    /// [`Self::forward`] of each; the cheapest does not ask every number which it is.
+    #[inline(always)]
+    fn forward_all<R: Real>(self, a: &mut [R]) {
+        if self == Self::Relu {
+            a.iter_mut().for_each(|a| *a = Self::Relu.forward(*a));
+        } else {
+            a.iter_mut().for_each(|a| *a = self.forward(*a));
+        }
+    }
+
     /// Its derivative at `a`.
     #[inline(always)]
     pub fn backward<R: Real>(self, a: R) -> R {
@@ -144,6 +161,7 @@ impl Network {
 #[derive(Clone, Copy)]
 pub struct Conditioner {
     network: Network,
+    numbers: Numbers,
     residual: bool,
     skip: bool,
     spread: bool,
@@ -226,6 +244,7 @@ impl Conditioner {
     pub fn dense(shape: Shape, variables: usize, outputs: usize) -> Self {
         Self {
             network: shape.network,
+            numbers: shape.numbers,
             residual: shape.has(option::RESIDUAL),
             skip: false,
             spread: false,
@@ -429,9 +448,7 @@ impl Conditioner {
                 units.before[start + from..start + to].copy_from_slice(own);
             }
             if !(self.residual && layer + 1 == self.layers()) {
-                for a in own.iter_mut() {
-                    *a = self.network.activation.forward(*a);
-                }
+                self.network.activation.forward_all(own);
             }
             start += self.full_width(layer);
         }

@@ -107,7 +107,7 @@ pub fn log_prob(model: &Model, input: &[f32], work: &mut [f32]) -> f32 {
 
 fn log_prob_in(model: &Model, input: &[f32], x: &mut [f32], scratch: &mut [f32]) -> f32 {
     let fits = input.len() == model.input_len() && model.work_len() <= x.len() + scratch.len();
-    if !fits || !input.iter().all(|x| x.is_finite()) {
+    if !fits {
         return LOG_PROB_MIN;
     }
     let given = input.len().wrapping_sub(model.context_len());
@@ -116,11 +116,25 @@ fn log_prob_in(model: &Model, input: &[f32], x: &mut [f32], scratch: &mut [f32])
     else {
         return LOG_PROB_MIN;
     };
-    match model.front_end() {
-        Some(front_end) => front_end.extract_checked(reading, data, scratch),
-        None => data.iter_mut().zip(reading).for_each(|(data, reading)| *data = *reading),
+    if !given.iter().all(|x| x.is_finite()) {
+        return LOG_PROB_MIN;
     }
-    model.read_context(given, context);
+    match model.front_end() {
+        Some(_) if !reading.iter().all(|x| x.is_finite()) => return LOG_PROB_MIN,
+        Some(front_end) => front_end.extract_checked(reading, data, scratch),
+        None => {
+            for (data, reading) in data.iter_mut().zip(reading) {
+                if !reading.is_finite() {
+                    return LOG_PROB_MIN;
+                }
+                *data = *reading;
+            }
+        }
+    }
+    // Without layers that have a network nobody looks at it.
+    if cfg!(any(feature = "coupling", feature = "autoregressive", feature = "conditional")) {
+        model.read_context(given, context);
+    }
     let ladj = forward(model, x, scratch);
     let (base, weights) = model.base();
     let Some(z @ [_, ..]) = x.get(..model.dim()) else { return LOG_PROB_MIN };

@@ -33,6 +33,9 @@ pub trait Real:
     + Div<Output = Self>
     + Neg<Output = Self>
 {
+    /// Numbers side by side.
+    const LANES: usize = 1;
+
     /// Outcome of a comparison, one truth a lane.
     type Mask: Copy;
     /// Position in a table, one a lane.
@@ -58,6 +61,11 @@ pub trait Real:
     fn sqrt(self) -> Self;
     /// Natural logarithm.
     fn ln(self) -> Self;
+    /// ln(1 + self) where 0 ≤ self ≤ 1, which lanes compute with less.
+    #[inline(always)]
+    fn ln_one_plus(self) -> Self {
+        (self.lift(1.0) + self).ln()
+    }
     /// e to the power of `self`.
     fn exp(self) -> Self;
     /// The greatest whole number that is not above `self`.
@@ -113,6 +121,11 @@ pub trait Real:
     #[inline(always)]
     fn min(self, other: Self) -> Self {
         Self::select(other.ge(self), self, other)
+    }
+    /// Whether `self` lies between 0 and 1.
+    #[inline(always)]
+    fn is_share(self) -> Self::Mask {
+        Self::and(self.ge(self.lift(0.0)), self.lift(1.0).ge(self))
     }
     /// |self|.
     #[inline(always)]
@@ -249,6 +262,12 @@ impl Real for f32 {
     #[inline(always)]
     fn select(mask: bool, yes: Self, no: Self) -> Self {
         if mask { yes } else { no }
+    }
+    #[inline(always)]
+    fn is_share(self) -> bool {
+        // One comparison of whole numbers: those below 0 have the highest bit, and so have NaN and
+        // −0 no share, which a caller settles in another way.
+        self.to_bits() <= 1.0_f32.to_bits()
     }
     #[inline(always)]
     fn sqrt(self) -> Self {

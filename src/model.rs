@@ -8,7 +8,7 @@
 //! +--------+----+----+----+----+--------+--------+----------------+-------------+---------+----------+
 //!   record:  code u8, option u8, argument u16        weights: f32, layer by layer, then the base's
 //!   and of a layer with a network, 12 bytes more:
-//!            transformer u8, activation u8, split u16, hidden [u16; 4]
+//!            transformer u8, activation and numbers u8, split u16, hidden [u16; 4]
 //!   section: tag [u8; 4], length u32, payload
 //! ```
 //!
@@ -20,7 +20,7 @@ use core::ops::Range;
 
 use crate::base::Base;
 use crate::bijection::{Layer, Shape, option};
-use crate::conditioner::{Activation, Network};
+use crate::conditioner::{Activation, Network, Numbers};
 use crate::detector::Calibration;
 use crate::features::FrontEnd;
 use crate::weights::{Packed, Weights};
@@ -210,6 +210,8 @@ pub enum Part {
     Layer(Layer),
     /// Layers that run backwards.
     Inverse,
+    /// Networks of a kind of numbers.
+    Numbers(Numbers),
     /// The base density of several Gaussians.
     Mixture,
     /// The feature front end.
@@ -222,6 +224,7 @@ impl Part {
         match self {
             Self::Layer(layer) => layer.feature(),
             Self::Inverse => "inverse",
+            Self::Numbers(numbers) => numbers.name(),
             Self::Mixture => "mixture",
             Self::Windows => "windows",
         }
@@ -233,6 +236,7 @@ impl Part {
         match self {
             Self::Layer(layer) => layer.is_included(),
             Self::Inverse => cfg!(feature = "inverse"),
+            Self::Numbers(numbers) => numbers.is_included(),
             Self::Mixture => cfg!(feature = "mixture"),
             Self::Windows => cfg!(feature = "windows"),
         }
@@ -247,8 +251,9 @@ impl Part {
     fn of(layer: Layer, shape: Shape) -> impl Iterator<Item = Self> {
         let own = Some(Self::Layer(layer));
         let inner = layer.is_conditioned().then_some(Self::Layer(shape.transformer));
+        let numbers = layer.is_conditioned().then_some(Self::Numbers(shape.numbers));
         let inverse = shape.inverted.then_some(Self::Inverse);
-        [own, inner, inverse].into_iter().flatten()
+        [own, inner, numbers, inverse].into_iter().flatten()
     }
 }
 
@@ -308,15 +313,15 @@ pub(crate) fn u32_at(bytes: &[u8], at: Range<usize>) -> u32 {
 
 /// CRC-32 (ISO-HDLC, that of zip and Ethernet) of all bytes but the checksum's own.
 fn checksum(bytes: &[u8]) -> u32 {
-    // Without a table: 1 kB of flash is worth more than the milliseconds at start-up.
+    // Without a table, and byte by byte: 1 kB of flash is worth more than the milliseconds at start-up.
     const CRC: crc::Crc<u32, crc::NoTable> =
         crc::Crc::<u32, crc::NoTable>::new(&crc::CRC_32_ISO_HDLC);
-    // One loop for both parts, where the compiler would unroll each.
-    let parts = [bytes.get(..field::CHECKSUM.start), bytes.get(field::CHECKSUM.end..)];
-    let digest = parts.into_iter().flatten().fold(CRC.digest(), |mut digest, part| {
-        digest.update(part);
-        digest
-    });
+    let mut digest = CRC.digest();
+    for (i, byte) in bytes.iter().enumerate() {
+        if !field::CHECKSUM.contains(&i) {
+            digest.update(core::slice::from_ref(byte));
+        }
+    }
     digest.finalize()
 }
 
@@ -338,6 +343,11 @@ fn too_large(layer: Layer, shape: Shape) -> bool {
     (network.layers() as u64 * width + outputs) * inputs > 1 << 28
 }
 
+/// Words of a layer's record, of 4 bytes each.
+fn record_words(layer: Layer) -> usize {
+    if layer.is_conditioned() { field::NETWORK_WORDS } else { 1 }
+}
+
 /// A record read.
 struct Record {
     code: u8,
@@ -354,13 +364,18 @@ impl Record {
         let arg = usize::from(u16::from_le_bytes([*low, *high]));
         let mut shape = Shape::new(dim, arg, option & !option::INVERTED);
         shape.inverted = option & option::INVERTED != 0;
-        if layer.is_some_and(Layer::is_conditioned) {
+        // Without such layers in the build there is no code for them: a model that has one is refused.
+        if layer.is_some_and(|layer| layer.is_conditioned() && layer.is_included()) {
             let (network, rest) = words.split_first_chunk()?;
             *words = rest;
-            let [[transformer, activation, low, high], [a, b, c, d], [e, f, g, h]] = *network;
-            let known = Layer::from_code(transformer).zip(Activation::from_code(activation));
+            let [[transformer, kinds, low, high], [a, b, c, d], [e, f, g, h]] = *network;
+            let known = Layer::from_code(transformer)
+                .zip(Activation::from_code(kinds & 0x0f))
+                .zip(Numbers::from_code(kinds >> 4));
             // What is not known becomes a shape that no layer has.
-            let (transformer, activation) = known.unwrap_or((Layer::Coupling, Activation::Relu));
+            let ((transformer, activation), numbers) =
+                known.unwrap_or(((Layer::Coupling, Activation::Relu), Numbers::F32));
+            shape.numbers = numbers;
             let hidden = [[a, b], [c, d], [e, f], [g, h]].map(u16::from_le_bytes);
             shape.transformer = transformer;
             shape.split = usize::from(u16::from_le_bytes([low, high]));
@@ -457,7 +472,10 @@ impl<'m> Model<'m> {
         for index in 0..layers {
             let record = Record::read(&mut rest, dim, context).ok_or(short)?;
             let (Some(layer), shape) = (record.layer, record.shape) else { continue };
-            let weights = model.take_weights(&mut start, layer.weight_len(shape), index)?;
+            let len = layer.weight_len(shape);
+            // Of a network's numbers only the layer knows what is possible.
+            let floats = layer.conditioner(shape).map_or(len, |(_, start)| start);
+            let weights = model.take_weights(&mut start, len, floats, index)?;
             if !layer.valid(shape, weights) {
                 return Err(Error::Weights { layer: index });
             }
@@ -470,7 +488,8 @@ impl<'m> Model<'m> {
         if model.base != Base::Normal {
             Part::Mixture.must_be_included()?;
         }
-        model.base_weights = model.take_weights(&mut start, model.base.weight_len(dim), layers)?;
+        let len = model.base.weight_len(dim);
+        model.base_weights = model.take_weights(&mut start, len, len, layers)?;
         if !model.base.valid(dim, model.base_weights) {
             return Err(Error::Weights { layer: layers });
         }
@@ -481,9 +500,17 @@ impl<'m> Model<'m> {
         Ok(model)
     }
 
-    fn take_weights(&self, start: &mut usize, len: usize, layer: u16) -> Result<Packed<'m>, Error> {
+    /// The next `len` words, of which the first are finite numbers.
+    fn take_weights(
+        &self,
+        start: &mut usize,
+        len: usize,
+        floats: usize,
+        layer: u16,
+    ) -> Result<Packed<'m>, Error> {
         let weights = Weights::<f32>::part(self.weights, *start, len);
-        if Weights::<f32>::len(weights) < len || !weights.iter().all(f32::is_finite) {
+        let short = Weights::<f32>::len(weights) < len;
+        if short || !weights.iter().take(floats).all(f32::is_finite) {
             return Err(Error::Weights { layer });
         }
         *start += len;
@@ -523,8 +550,10 @@ impl<'m> Model<'m> {
                     }
                     self.context_scale = Some(weights);
                 }
-                tag::NAMES => self.names = Some(str::from_utf8(payload).map_err(|_| error)?),
-                tag::PROVENANCE => {
+                tag::NAMES if cfg!(feature = "text") => {
+                    self.names = Some(str::from_utf8(payload).map_err(|_| error)?)
+                }
+                tag::PROVENANCE if cfg!(feature = "text") => {
                     self.provenance = Some(str::from_utf8(payload).map_err(|_| error)?);
                 }
                 _ => {}
@@ -626,13 +655,29 @@ impl<'m> Model<'m> {
         self.calibration
     }
 
-    /// Names of the inputs, if the model has them.
+    /// Names of the inputs, if the model has them and the build reads them, which is its feature `text`.
     pub fn names(&self) -> Option<impl Iterator<Item = &'m str>> {
         // `lines` would do, but for a panic in its search that the compiler cannot rule out.
-        self.names.map(|names| names.split_terminator(|end| end == '\n'))
+        self.names.map(|names| names.split_terminator(['\n']))
     }
 
-    /// Where the model comes from, if it says.
+    /// Tag and payload of each section, unknown ones included.
+    pub fn sections(&self) -> impl Iterator<Item = ([u8; 4], &'m [u8])> + use<'m> {
+        let layers = self.layers().map(|layer| layer.layer.weight_len(layer.shape));
+        let words = layers.sum::<usize>() + self.base.weight_len(self.dim);
+        let records = self.layers().map(|layer| record_words(layer.layer)).sum::<usize>() + 1;
+        let start = field::HEADER + field::RECORD * (records + words);
+        let mut rest = self.bytes.get(start..).unwrap_or(&[]);
+        core::iter::from_fn(move || {
+            let (head, after) = rest.split_at_checked(field::SECTION)?;
+            let (tag, _) = head.split_first_chunk()?;
+            let len = u32_at(head, 4..8) as usize;
+            rest = after.get(len.next_multiple_of(4)..)?;
+            Some((*tag, after.get(..len)?))
+        })
+    }
+
+    /// Where the model comes from, if it says and the build reads it, which is its feature `text`.
     pub fn provenance(&self) -> Option<&'m str> {
         self.provenance
     }
@@ -649,7 +694,7 @@ pub struct Parts<'p> {
     pub layers: &'p [(Layer, Shape)],
     /// Density of the latent.
     pub base: Base,
-    /// Weights of the layers in order, then of the base.
+    /// Weights of the layers in order, then of the base; words of other [`Numbers`] by their bits.
     pub weights: &'p [f32],
     /// Tag and payload of each section.
     pub sections: &'p [([u8; 4], &'p [u8])],
@@ -661,11 +706,7 @@ impl Parts<'_> {
         let len =
             |(_, payload): &([u8; 4], &[u8])| field::SECTION + payload.len().next_multiple_of(4);
         let sections: usize = self.sections.iter().map(len).sum();
-        let words = |(layer, _): &(Layer, Shape)| match layer.is_conditioned() {
-            true => field::NETWORK_WORDS,
-            false => 1,
-        };
-        let words = 1 + self.layers.iter().map(words).sum::<usize>();
+        let words = 1 + self.layers.iter().map(|(layer, _)| record_words(*layer)).sum::<usize>();
         field::HEADER + field::RECORD * words + 4 * self.weights.len() + sections
     }
 
@@ -697,7 +738,8 @@ impl Parts<'_> {
             if layer.is_conditioned() {
                 let [low, high] = count(shape.split);
                 let network = shape.network;
-                put(&[shape.transformer as u8, network.activation as u8, low, high]);
+                let kinds = network.activation as u8 | (shape.numbers as u8) << 4;
+                put(&[shape.transformer as u8, kinds, low, high]);
                 network.hidden.iter().for_each(|width| put(&width.to_le_bytes()));
             }
         }

@@ -64,22 +64,44 @@ pub trait Weights<R: Real>: Copy {
 }
 
 /// The greatest `k` in `0..rows` for which `reached` holds of row k of a table, or 0; and rows k and
-/// k + 1.
+/// k + 1, or what is `missing` where the table is shorter.
 ///
-/// Either part of a step is as long as the other, with an overlap where the length is odd, so that the
-/// step moves one pointer.
+/// Bins are halved; either half is as long as the other, with an overlap where their number is odd, so
+/// that a step moves one pointer. The last eight bins are halved by patterns of fixed size: a load, a
+/// comparison and an addition each.
 #[inline(always)]
-fn narrow<const STRIDE: usize, T>(
-    table: &[T],
+fn narrow<'t, const STRIDE: usize, T>(
+    table: &'t [T],
     rows: usize,
     reached: impl Fn(&[T; STRIDE]) -> bool,
-) -> (usize, &[[T; STRIDE]]) {
-    let mut left = table.as_chunks::<STRIDE>().0.get(..=rows).unwrap_or(&[]);
+    missing: impl Fn() -> &'t [[T; STRIDE]; 2],
+) -> (usize, &'t [[T; STRIDE]; 2]) {
+    let Some(mut left) = table.as_chunks::<STRIDE>().0.get(..=rows) else { return (0, missing()) };
     let mut low = 0;
-    while left.len() > 2 {
+    loop {
+        if left.len().wrapping_sub(9) <= 8
+            && let (Some(below), Some(above)) = (left.first_chunk::<9>(), left.last_chunk::<9>())
+        {
+            let (eight, low) =
+                if reached(&above[0]) { (above, low + left.len() - 9) } else { (below, low) };
+            let (four, low) = match eight {
+                [_, _, _, _, above @ ..] if reached(&above[0]) => (above, low + 4),
+                [below @ .., _, _, _, _] => (below, low),
+            };
+            let (two, low) = match four {
+                [_, _, above @ ..] if reached(&above[0]) => (above, low + 2),
+                [below @ .., _, _] => (below, low),
+            };
+            return match two {
+                [_, above @ ..] if reached(&above[0]) => (low + 1, above),
+                [below @ .., _] => (low, below),
+            };
+        }
+        if left.len() <= 2 {
+            return (low, left.first_chunk().unwrap_or_else(missing));
+        }
         let half = (left.len() - 1) / 2;
-        // Both are there; the fallback keeps the panic machinery out of a device's image.
-        let Some(above @ [first, ..]) = left.get(half..) else { break };
+        let Some(above @ [first, ..]) = left.get(half..) else { return (0, missing()) };
         if reached(first) {
             left = above;
             low += half;
@@ -87,7 +109,6 @@ fn narrow<const STRIDE: usize, T>(
             left = left.get(..left.len() - half).unwrap_or(above);
         }
     }
-    (low, left)
 }
 
 /// Weights of the same kind as the data; one set a lane where the kind is a vector.
@@ -116,7 +137,8 @@ impl<R: Real> Weights<R> for &[R] {
         like: R,
         reached: impl Fn(R) -> bool,
     ) -> (usize, [R; N]) {
-        let (low, rows) = narrow::<STRIDE, _>(self, rows, |row| reached(row[column]));
+        let missing = || panic!("a table has two rows at least");
+        let (low, rows) = narrow::<STRIDE, _>(self, rows, |row| reached(row[column]), missing);
         (low, rows.as_flattened().first_chunk().copied().unwrap_or([like; N]))
     }
     #[inline(always)]
@@ -156,6 +178,12 @@ impl<'m> Packed<'m> {
     /// No weights.
     pub const fn none() -> Self {
         Self(&[])
+    }
+
+    /// The words as they stand in memory, of any numbers.
+    #[inline(always)]
+    pub(crate) fn words(self) -> &'m [u32] {
+        self.0
     }
 
     /// Weight `i`, or 0 past the end.
@@ -201,9 +229,10 @@ impl<R: Real> Weights<R> for Packed<'_> {
         reached: impl Fn(R) -> bool,
     ) -> (usize, [R; N]) {
         let reached = |row: &[u32; STRIDE]| reached(like.lift(float(row[column])));
-        let (low, rows) = narrow(self.0, rows, reached);
-        let words = rows.as_flattened().first_chunk();
-        (low, words.unwrap_or(const { &[0; N] }).map(|word| like.lift(float(word))))
+        // The fallbacks are those of `part`.
+        let (low, rows) = narrow(self.0, rows, reached, || const { &[[0; STRIDE]; 2] });
+        let words = rows.as_flattened().first_chunk().unwrap_or(const { &[0; N] });
+        (low, words.map(|word| like.lift(float(word))))
     }
     #[inline(always)]
     fn values(self, like: R) -> impl Iterator<Item = R> {
@@ -216,8 +245,13 @@ impl<R: Real> Weights<R> for Packed<'_> {
     }
     #[inline(always)]
     fn rows(self, len: usize) -> impl Iterator<Item = Self> {
-        // No layer has rows without weights; an image without the panic of a length of 0 is smaller.
-        self.0.chunks_exact(len.max(1)).map(Self)
+        // One pointer that moves on, where `chunks_exact` beside another iterator multiplies.
+        let mut rest = self.0;
+        core::iter::from_fn(move || {
+            let (row, after) = rest.split_at_checked(len)?;
+            rest = after;
+            Some(Self(row))
+        })
     }
 }
 
@@ -270,5 +304,25 @@ impl<R: Real> Gradient<R> for &mut [R] {
     #[inline(always)]
     fn part(&mut self, start: usize, len: usize) -> impl Gradient<R> {
         &mut self[start..start + len]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bin_is_found_whatever_their_number() {
+        let numbers: [f32; 150] = core::array::from_fn(|i| (i / 3) as f32);
+        for bins in 1..50 {
+            let table = &numbers[..3 * (bins + 1)];
+            for half in 0..2 * bins + 4 {
+                let x = 0.5 * half as f32 - 1.0;
+                let (k, found) = table.bisect::<3, 6>(bins, 1, 0.0, |number| x >= number);
+                let expected = (0..bins).rev().find(|k| x >= *k as f32).unwrap_or(0);
+                assert_eq!(k, expected, "{x} among {bins} bins");
+                assert_eq!(found, table[3 * k..3 * k + 6], "{x} among {bins} bins");
+            }
+        }
     }
 }

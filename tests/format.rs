@@ -8,8 +8,10 @@ mod second_reader;
 
 use common::Random;
 use common::draw::shapes;
+use common::numbers::{self, in_numbers};
 use fluxlet::bijection::domain::Kind;
 use fluxlet::bijection::{Domain, Layer, Shape};
+use fluxlet::conditioner::{Activation, Numbers};
 use fluxlet::features::Window;
 use fluxlet::model::{self, Parts, tag};
 use fluxlet::{Base, Calibration, Model};
@@ -324,6 +326,29 @@ fn networks_give_the_bits_of_the_page_s_arithmetic() {
             agree(&bytes, 30, &mut random);
         }
     }
+}
+
+#[test]
+fn networks_of_other_numbers_give_the_bits_of_the_page_s_arithmetic() {
+    let mut random = Random::new(6);
+    let mut checked = [0; 3];
+    for layer in Layer::ALL.iter().filter(|layer| layer.is_conditioned()) {
+        for shape in shapes(*layer).into_iter().filter(|shape| shape.dim < 64) {
+            let mut shape = shape;
+            for numbers in [Numbers::F16, Numbers::Int8] {
+                if numbers == Numbers::Int8 {
+                    let piecewise = [Activation::Relu, Activation::LeakyRelu];
+                    shape.network.activation = piecewise[random.below(2)];
+                }
+                let Some(shape) = in_numbers(*layer, shape, numbers) else { continue };
+                let weights = [(); 2].map(|()| numbers::words(*layer, shape, &mut random));
+                let bytes = numbers::model(&[(*layer, shape); 2], &weights.concat());
+                agree(&bytes, 30, &mut random);
+                checked[numbers as usize] += 1;
+            }
+        }
+    }
+    assert!(checked[1] > 20 && checked[2] > 20, "{checked:?}");
 }
 
 #[test]

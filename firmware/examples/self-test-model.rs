@@ -6,7 +6,7 @@ use std::fs;
 
 use fluxlet::bijection::domain::Kind;
 use fluxlet::bijection::{Domain, Layer, Shape, Tails, option};
-use fluxlet::conditioner::{Activation, Network};
+use fluxlet::conditioner::{Activation, Conditioner, Network, Numbers};
 use fluxlet::model::Parts;
 use fluxlet::{Base, model::tag};
 
@@ -30,6 +30,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut weights = Vec::new();
     for &(layer, shape) in &layers {
+        // Other numbers than f32 take the place of a network's.
+        let (numbers, shape) = (shape.numbers, Shape { numbers: Numbers::F32, ..shape });
         let mut w = vec![0.0; layer.weight_len(shape)];
         // Matrices near the identity, whose inverses are near it too; networks that keep to the
         // middle of their activations.
@@ -55,6 +57,11 @@ fn main() -> Result<(), Box<dyn Error>> {
                 Domain::set_column(shape, &mut w, 2, Kind::Circle, -1.0, 1.0);
             }
             _ => {}
+        }
+        if let Some((_, start)) = layer.conditioner(shape) {
+            let (network, _) = layer.conditioner(Shape { numbers, ..shape }).ok_or("a network")?;
+            let rest = w.split_off(start);
+            w.extend(words(network, numbers, &rest, &mut random));
         }
         weights.append(&mut w);
     }
@@ -82,6 +89,47 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+/// A network in these numbers: its own weights where it is of floats, random ones where it is not.
+fn words(
+    network: Conditioner,
+    numbers: Numbers,
+    weights: &[f32],
+    mut random: impl FnMut() -> f32,
+) -> Vec<f32> {
+    let half = |w: &f32| {
+        // In [2⁻¹⁴, 2), rounded towards 0; what is smaller becomes 0.
+        let bits = w.to_bits();
+        let size = (bits & 0x7fff_ffff) >> 13;
+        let half = size.saturating_sub((127 - 15) << 10);
+        (if half < 0x0400 { 0 } else { half }) | bits >> 31 << 15
+    };
+    match numbers {
+        Numbers::F32 => weights.to_vec(),
+        Numbers::F16 => {
+            let word = |pair: &[f32]| pair.iter().rev().fold(0, |word, w| word << 16 | half(w));
+            weights.chunks(2).map(|pair| f32::from_bits(word(pair))).collect()
+        }
+        Numbers::Int8 => {
+            let mut words = vec![900.0];
+            for rows in network.groups() {
+                let direct = network.direct_inputs(rows);
+                // Units in the middle of their range, logits of some ones.
+                let shift = if rows.layer.is_some() { 6 } else { 8 };
+                for _ in 0..rows.count {
+                    words.push(f32::from_bits((200_000.0 * random()) as i32 as u32));
+                    words.push(f32::from_bits(40_000 | shift << 16));
+                    for len in [rows.fan_in - direct, direct] {
+                        let mut byte = || u32::from((127.0 * random()) as i8 as u8);
+                        let mut word = || (0..4).fold(0, |word, _| word << 8 | byte());
+                        words.extend((0..len.div_ceil(4)).map(|_| f32::from_bits(word())));
+                    }
+                }
+            }
+            words
+        }
+    }
+}
+
 /// Every kind of layer; some run backwards. What maps to a part of the line stands where the next
 /// can read it.
 fn layers() -> Vec<(Layer, Shape)> {
@@ -101,6 +149,36 @@ fn layers() -> Vec<(Layer, Shape)> {
         network: network([11, 7, 0, 0], Activation::Tanh),
         ..shape(3, option::CONTEXT | option::SKIP | option::SPREAD)
     };
+    let whole = |split, transformer, hidden, activation, shape| Shape {
+        context: CONTEXT,
+        split,
+        transformer,
+        network: network(hidden, activation),
+        numbers: Numbers::Int8,
+        ..shape
+    };
+    let whole_coupling = whole(
+        3,
+        Layer::RationalQuadratic,
+        [10, 1, 0, 0],
+        Activation::Relu,
+        shape(7, option::CONTEXT | option::FIRST_SPLINE | option::RESIDUAL),
+    );
+    let whole_autoregressive = whole(
+        0,
+        Layer::RationalQuadratic,
+        [13, 9, 0, 0],
+        Activation::LeakyRelu,
+        shape(5, option::CONTEXT | option::SKIP),
+    );
+    let whole_linear = whole(
+        2,
+        Layer::RationalLinear,
+        [7, 0, 0, 0],
+        Activation::LeakyRelu,
+        shape(3, option::CONTEXT),
+    );
+    let half_autoregressive = Shape { numbers: Numbers::F16, ..autoregressive };
     let conditional = Shape {
         context: CONTEXT,
         transformer: Layer::LowerUpper,
@@ -118,9 +196,16 @@ fn layers() -> Vec<(Layer, Shape)> {
         (Layer::Coupling, coupling),
         (Layer::LowerUpper, backwards(shape(0, 0))),
         (Layer::Autoregressive, backwards(autoregressive)),
+        (Layer::Coupling, whole_coupling),
+        (Layer::Permutation, shape(0, 0)),
+        (Layer::Coupling, backwards(whole_linear)),
+        (Layer::Autoregressive, whole_autoregressive),
+        (Layer::Coupling, backwards(whole_coupling)),
+        (Layer::Autoregressive, half_autoregressive),
         (Layer::MatrixExponential, backwards(shape(8, 0))),
         (Layer::RationalQuadratic, backwards(shape(5, Tails::Linear as u8))),
         (Layer::Conditional, conditional),
+        (Layer::Conditional, Shape { numbers: Numbers::F16, ..conditional }),
         (Layer::LowerCholesky, shape(0, 0)),
         (Layer::Haar, shape(0, 1)),
         (Layer::Planar, shape(0, 0)),

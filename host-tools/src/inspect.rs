@@ -5,6 +5,7 @@ use std::fmt;
 
 use fluxlet::bijection::domain::Kind;
 use fluxlet::bijection::{Domain, Layer, Shape, Tails, option};
+use fluxlet::conditioner::Numbers;
 use fluxlet::model::{LayerWeights, Part};
 use fluxlet::{Base, Model};
 use serde::Serialize;
@@ -121,7 +122,11 @@ fn conditioned(layer: Layer, shape: Shape) -> String {
         _ => "",
     };
     let activation = shape.network.activation.name();
-    format!("{sizes}, {transformer}, {network} {activation}{extra}")
+    let numbers = match shape.numbers {
+        Numbers::F32 => String::new(),
+        other => format!(" in {}", other.name()),
+    };
+    format!("{sizes}, {transformer}, {network} {activation}{extra}{numbers}")
 }
 
 /// The cargo features of the core that an image needs for a model, in alphabetic order.

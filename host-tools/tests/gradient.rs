@@ -83,17 +83,19 @@ fn lanes_agree_on_the_linear_layers() {
 #[test]
 fn lanes_agree_on_networks_with_and_without_context() {
     let mut rng = ChaCha8Rng::seed_from_u64(5);
-    for (kind, spline, activation, residual, context) in [
-        (Kind::Coupling, Spline::Quadratic, Act::Relu, false, 0),
-        (Kind::Coupling, Spline::Linear, Act::Silu, true, 2),
-        (Kind::Autoregressive, Spline::Quadratic, Act::Elu, true, 1),
-        (Kind::Autoregressive, Spline::Linear, Act::Tanh, false, 0),
-        (Kind::Autoregressive, Spline::Affine, Act::Relu, false, 2),
+    for (dim, kind, spline, activation, residual, context) in [
+        (6, Kind::Coupling, Spline::Quadratic, Act::Relu, false, 0),
+        // One number is mapped.
+        (2, Kind::Coupling, Spline::Quadratic, Act::Relu, false, 0),
+        (6, Kind::Coupling, Spline::Linear, Act::Silu, true, 2),
+        (6, Kind::Autoregressive, Spline::Quadratic, Act::Elu, true, 1),
+        (6, Kind::Autoregressive, Spline::Linear, Act::Tanh, false, 0),
+        (6, Kind::Autoregressive, Spline::Affine, Act::Relu, false, 2),
     ] {
         let hidden = if residual { vec![9, 2] } else { vec![9, 12] };
         let flow =
             FlowConfig { kind, spline, activation, residual, hidden, ..FlowConfig::default() };
-        let stack = flow.stack(6, context, false).unwrap();
+        let stack = flow.stack(dim, context, false).unwrap();
         let w = weights(&stack, &mut rng);
         // A rounding of a unit reaches a spline by its steepest bin.
         compare(&stack, &w, 1e-4, &mut rng);

@@ -66,13 +66,22 @@ impl Bijection for Affine {
 
     #[inline(always)]
     fn forward<R: Real, W: Weights<R>>(shape: Shape, w: W, x: &mut [R], _: &mut [R]) -> R {
-        let (shift, scale) = (w.part(0, x.len()), w.part(x.len(), x.len()));
         let like = x[0];
-        let weights = shift.values(like).zip(scale.values(like));
-        for (x, (shift, scale)) in x.iter_mut().zip(weights) {
-            *x = (*x - shift) * scale;
+        let ladj = w.at(2 * shape.dim, like);
+        let mut rows = w.rows(x.len());
+        let (Some(shift), Some(scale)) = (rows.next(), rows.next()) else { return ladj };
+        let (blocks, rest) = x.as_chunks_mut::<4>();
+        let done = 4 * blocks.len();
+        let weights = shift.chunks::<4>(like).zip(scale.chunks::<4>(like));
+        for (block, (shift, scale)) in blocks.iter_mut().zip(weights) {
+            for ((x, shift), scale) in block.iter_mut().zip(shift).zip(scale) {
+                *x = (*x - shift) * scale;
+            }
         }
-        w.at(2 * shape.dim, like)
+        for (i, x) in rest.iter_mut().enumerate() {
+            *x = (*x - shift.at(done + i, like)) * scale.at(done + i, like);
+        }
+        ladj
     }
 
     #[inline(always)]

@@ -31,10 +31,12 @@
 //! Papamakarios, Pavlakou and Murray 2017, arXiv:1705.07057, eqs. 3–4; with splines Durkan et al.
 //! 2019, arXiv:1906.04032, section 3.2; masks Germain et al. 2015, arXiv:1502.03509, eqs. 12–13.
 
+use super::integer::{self, Integer};
 use super::kept::{Kept, Room};
 use super::transformer::{CONSTANTS, Map, Transformer};
+use super::walk::{Float, Walk};
 use super::{Bijection, Permutation, Shape, keep_and_go_back};
-use crate::conditioner::{Conditioner, UnitGradients, take};
+use crate::conditioner::{Conditioner, Halves, Numbers, UnitGradients, take};
 use crate::math::{LogProduct, Real};
 use crate::weights::{Gradient, Packed, Weights};
 
@@ -64,42 +66,47 @@ fn keeping(shape: Shape) -> Room {
     Room::keeping(transformer, network, shape.dim)
 }
 
+/// A network of `f32`, or of lanes of it, that leaves what `room` has room for.
+#[inline(always)]
+fn float<'s, R: Real, W: Weights<R>>(
+    shape: Shape,
+    w: W,
+    like: R,
+    room: Room,
+    scratch: &mut &'s mut [R],
+) -> Float<'s, R, W> {
+    let (transformer, network) = parts(shape);
+    let constants = w.load(0, like);
+    let w = w.part(network_start(shape), network.weight_len());
+    Float::new(transformer, network, constants, w, room.take(scratch))
+}
+
+/// The network's weights, as a model has them.
+fn network_words(shape: Shape, w: Packed) -> Packed {
+    Weights::<f32>::part(w, network_start(shape), parts(shape).1.word_len())
+}
+
 /// Maps number after number in the direction that `INVERSE` says.
 #[inline(always)]
 fn run<const INVERSE: bool, R: Real, W: Weights<R>>(
     shape: Shape,
     w: W,
     x: &mut [R],
-    kept: Kept<R>,
+    mut walk: impl Walk<R>,
 ) -> R {
-    let (transformer, network) = parts(shape);
-    let Kept { mut units, outputs, packed } = kept;
     let like = x[0];
-    let constants = w.load(0, like);
     let order = w.part(CONSTANTS, shape.dim);
     let (x, context) = x.split_at_mut(shape.dim);
-    units.inputs[..context.len()].copy_from_slice(context);
-    outputs.fill(like.lift(0.0));
-
-    let (len, packed_len) = (transformer.output_len(), transformer.packed_len());
-    let kept = if outputs.len() > len { 1 } else { 0 };
+    walk.read(0, context);
     let mut slopes = LogProduct::new(like);
-    let mut at = network_start(shape);
     for known in 0..shape.dim {
-        let outputs = &mut outputs[kept * known * len..][..len];
-        let packed = &mut packed[kept * known * packed_len..][..packed_len];
-        network.unlock(w, &mut at, known, &mut units);
-        network.outputs(w, &mut at, known, &units, outputs);
+        walk.step(known);
         let x = &mut x[order.at(known, like).to_index()];
         let from = *x;
-        let (to, slope) = if INVERSE {
-            transformer.inverse(constants, outputs, packed, from)
-        } else {
-            transformer.forward(constants, outputs, packed, from)
-        };
+        let (to, slope) = walk.map::<INVERSE>(known, from);
         *x = to;
         // The network reads the side of x.
-        units.inputs[context.len() + known] = if INVERSE { to } else { from };
+        walk.read(context.len() + known, &[if INVERSE { to } else { from }]);
         slopes.multiply(slope);
     }
     if INVERSE { -slopes.ln() } else { slopes.ln() }
@@ -109,16 +116,23 @@ impl Bijection for Autoregressive {
     const CONDITIONED: bool = true;
 
     fn exists(shape: Shape) -> bool {
-        Transformer::exists(shape) && Conditioner::exists(shape) && shape.split == 0
+        Transformer::exists(shape)
+            && Conditioner::exists(shape)
+            && parts(shape).1.fits_numbers()
+            && shape.split == 0
     }
     fn conditioner(shape: Shape) -> Option<(Conditioner, usize)> {
         Some((parts(shape).1, network_start(shape)))
     }
     fn weight_len(shape: Shape) -> usize {
-        network_start(shape) + parts(shape).1.weight_len()
+        network_start(shape) + parts(shape).1.word_len()
     }
     fn scratch_len(shape: Shape) -> usize {
-        passing(shape).len()
+        let (transformer, network) = parts(shape);
+        match shape.numbers {
+            Numbers::Int8 => integer::scratch_len(transformer, network),
+            _ => passing(shape).len(),
+        }
     }
     fn backward_scratch_len(shape: Shape) -> usize {
         let (transformer, network) = parts(shape);
@@ -135,7 +149,9 @@ impl Bijection for Autoregressive {
     }
     fn valid(shape: Shape, w: Packed) -> bool {
         let order = Weights::<f32>::part(w, CONSTANTS, shape.dim);
-        Transformer::valid(w.load(0, 0.0)) && Permutation::valid(Shape::new(shape.dim, 0, 0), order)
+        Transformer::valid(w.load(0, 0.0))
+            && parts(shape).1.valid(network_words(shape, w))
+            && Permutation::valid(Shape::new(shape.dim, 0, 0), order)
     }
 
     #[inline(always)]
@@ -145,7 +161,8 @@ impl Bijection for Autoregressive {
         x: &mut [R],
         mut scratch: &mut [R],
     ) -> R {
-        run::<false, R, W>(shape, w, x, passing(shape).take(&mut scratch))
+        let walk = float(shape, w, x[0], passing(shape), &mut scratch);
+        run::<false, R, W>(shape, w, x, walk)
     }
 
     #[inline(always)]
@@ -155,7 +172,36 @@ impl Bijection for Autoregressive {
         z: &mut [R],
         mut scratch: &mut [R],
     ) -> R {
-        run::<true, R, W>(shape, w, z, passing(shape).take(&mut scratch))
+        let walk = float(shape, w, z[0], passing(shape), &mut scratch);
+        run::<true, R, W>(shape, w, z, walk)
+    }
+
+    #[inline(always)]
+    fn score<const INVERSE: bool>(
+        shape: Shape,
+        w: Packed,
+        x: &mut [f32],
+        mut scratch: &mut [f32],
+    ) -> f32 {
+        let (transformer, network) = parts(shape);
+        let (constants, words) = (w.load(0, 0.0), network_words(shape, w));
+        match shape.numbers {
+            Numbers::Int8 if cfg!(feature = "int8") => {
+                let walk = Integer::new(transformer, network, constants, words, scratch);
+                run::<INVERSE, f32, Packed>(shape, w, x, walk)
+            }
+            Numbers::F16 if cfg!(feature = "f16") => {
+                let kept = passing(shape).take(&mut scratch);
+                let walk = Float::new(transformer, network, constants, Halves::new(words), kept);
+                run::<INVERSE, f32, Packed>(shape, w, x, walk)
+            }
+            Numbers::F32 if cfg!(feature = "f32") => {
+                let kept = passing(shape).take(&mut scratch);
+                let walk = Float::new(transformer, network, constants, words, kept);
+                run::<INVERSE, f32, Packed>(shape, w, x, walk)
+            }
+            _ => 0.0,
+        }
     }
 
     #[inline(always)]
@@ -163,10 +209,15 @@ impl Bijection for Autoregressive {
         shape: Shape,
         w: W,
         x: &mut [R],
-        mut kept: &mut [R],
-        _: &mut [R],
+        kept: &mut [R],
+        scratch: &mut [R],
     ) -> R {
-        run::<false, R, W>(shape, w, x, keeping(shape).take(&mut kept))
+        let (room, mut buffer) = match kept {
+            [] => (passing(shape), scratch),
+            _ => (keeping(shape), kept),
+        };
+        let walk = float(shape, w, x[0], room, &mut buffer);
+        run::<false, R, W>(shape, w, x, walk)
     }
 
     #[inline(always)]
@@ -194,7 +245,7 @@ impl Bijection for Autoregressive {
         mut scratch: &mut [R],
     ) {
         let (transformer, network) = parts(shape);
-        let Kept { units, outputs, packed } = keeping(shape).take(&mut kept);
+        let Kept { units, outputs, packed, .. } = keeping(shape).take(&mut kept);
         let zero = x[0].lift(0.0);
         let constants = w.load(0, zero);
         let order = w.part(CONSTANTS, shape.dim);

@@ -28,7 +28,7 @@
 //! Winkler, Worrall, Hoogeboom and Welling 2019, arXiv:1912.00042, section 2.
 
 use super::{Bijection, Householder, Layer, LowerUpper, MatrixExponential, Shape, option};
-use crate::conditioner::{Conditioner, UnitGradients, Units, take};
+use crate::conditioner::{Conditioner, Halves, Numbers, UnitGradients, Units, take};
 use crate::math::Real;
 use crate::weights::{Gradient, Packed, Weights};
 
@@ -144,6 +144,7 @@ impl Bijection for Conditional {
             && shape.option & !(option::RESIDUAL | option::CONTEXT) == 0
             && shape.transformer.exists(inner(shape))
             && Conditioner::exists(shape)
+            && shape.numbers != Numbers::Int8
             && shape.split == 0
             && shape.context > 0
     }
@@ -151,7 +152,7 @@ impl Bijection for Conditional {
         Some((network(shape), 0))
     }
     fn weight_len(shape: Shape) -> usize {
-        network(shape).weight_len()
+        network(shape).word_len()
     }
     fn scratch_len(shape: Shape) -> usize {
         let (network, inner) = (network(shape), inner(shape));
@@ -171,8 +172,8 @@ impl Bijection for Conditional {
     fn multiply_adds(shape: Shape) -> usize {
         network(shape).multiply_adds() + shape.transformer.multiply_adds(inner(shape))
     }
-    fn valid(_: Shape, _: Packed) -> bool {
-        true
+    fn valid(shape: Shape, w: Packed) -> bool {
+        network(shape).valid(w)
     }
 
     #[inline(always)]
@@ -190,6 +191,26 @@ impl Bijection for Conditional {
             Layer::LowerUpper => run::<true, LowerUpper, R, W>(shape, w, z, scratch),
             Layer::MatrixExponential => run::<true, MatrixExponential, R, W>(shape, w, z, scratch),
             _ => run::<true, Householder, R, W>(shape, w, z, scratch),
+        }
+    }
+
+    #[inline(always)]
+    fn score<const INVERSE: bool>(
+        shape: Shape,
+        w: Packed,
+        x: &mut [f32],
+        scratch: &mut [f32],
+    ) -> f32 {
+        match shape.numbers {
+            Numbers::F16 if cfg!(feature = "f16") && INVERSE => {
+                Self::inverse(shape, Halves::new(w), x, scratch)
+            }
+            Numbers::F16 if cfg!(feature = "f16") => {
+                Self::forward(shape, Halves::new(w), x, scratch)
+            }
+            Numbers::F32 if cfg!(feature = "f32") && INVERSE => Self::inverse(shape, w, x, scratch),
+            Numbers::F32 if cfg!(feature = "f32") => Self::forward(shape, w, x, scratch),
+            _ => 0.0,
         }
     }
 

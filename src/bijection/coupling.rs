@@ -32,10 +32,12 @@
 //! Dinh, Sohl-Dickstein and Bengio 2017, arXiv:1605.08803, eqs. 7–8; with splines Durkan et al. 2019,
 //! arXiv:1906.04032, section 3.2.
 
+use super::integer::{self, Integer};
 use super::kept::{Kept, Room};
 use super::transformer::{CONSTANTS, Map, Transformer};
+use super::walk::{Float, Walk};
 use super::{Bijection, Layer, RationalLinear, Shape, keep_and_go_back, knots, option};
-use crate::conditioner::{Conditioner, UnitGradients, take};
+use crate::conditioner::{Conditioner, Halves, Numbers, UnitGradients, take};
 use crate::math::{LogProduct, Real};
 use crate::weights::{Gradient, Packed, Weights};
 
@@ -71,6 +73,25 @@ impl Parts {
         CONSTANTS + self.first_len
     }
 
+    /// Those weights, as a model has them.
+    fn network_words<'m>(&self, w: Packed<'m>) -> Packed<'m> {
+        Weights::<f32>::part(w, self.network_start(), self.network.word_len())
+    }
+
+    /// A network of `f32`, or of lanes of it, that leaves what `room` has room for.
+    #[inline(always)]
+    fn float<'s, R: Real, W: Weights<R>>(
+        &self,
+        w: W,
+        like: R,
+        room: Room,
+        scratch: &mut &'s mut [R],
+    ) -> Float<'s, R, W> {
+        let constants = w.load(0, like);
+        let w = w.part(self.network_start(), self.network.weight_len());
+        Float::new(self.transformer, self.network, constants, w, room.take(scratch))
+    }
+
     fn passing(&self) -> Room {
         Room::passing(self.transformer, self.network)
     }
@@ -101,19 +122,17 @@ fn run<const INVERSE: bool, R: Real, W: Weights<R>>(
     shape: Shape,
     w: W,
     x: &mut [R],
-    kept: Kept<R>,
+    mut walk: impl Walk<R>,
 ) -> R {
     let parts = Parts::of(shape);
-    let Parts { transformer, network, .. } = parts;
-    let Kept { mut units, outputs, packed } = kept;
-    let like = x[0];
+    let Parts { transformer, .. } = parts;
+    let mut slopes = LogProduct::new(x[0]);
     let (x, context) = x.split_at_mut(shape.dim);
     let (first, second) = x.split_at_mut(shape.split);
-    let mut slopes = LogProduct::new(like);
-    units.inputs[..context.len()].copy_from_slice(context);
+    walk.read(0, context);
     // The network reads the side of x.
     if !INVERSE {
-        units.inputs[context.len()..].copy_from_slice(first);
+        walk.read(context.len(), first);
     }
     if parts.first_len > 0 {
         let weights = w.part(CONSTANTS, parts.first_len);
@@ -128,24 +147,11 @@ fn run<const INVERSE: bool, R: Real, W: Weights<R>>(
         }
     }
     if INVERSE {
-        units.inputs[context.len()..].copy_from_slice(first);
+        walk.read(context.len(), first);
     }
-
-    let mut at = parts.network_start();
-    network.unlock(w, &mut at, 0, &mut units);
-    outputs.fill(like.lift(0.0));
-    network.outputs(w, &mut at, 0, &units, outputs);
-    let constants = w.load(0, like);
-    let len = transformer.packed_len();
-    let stride = if packed.len() > len { len } else { 0 };
-    let outputs = outputs.chunks_exact(transformer.output_len());
-    for (i, (x, output)) in second.iter_mut().zip(outputs).enumerate() {
-        let packed = &mut packed[i * stride..][..len];
-        let (y, slope) = if INVERSE {
-            transformer.inverse(constants, output, packed, *x)
-        } else {
-            transformer.forward(constants, output, packed, *x)
-        };
+    walk.step(0);
+    for (i, x) in second.iter_mut().enumerate() {
+        let (y, slope) = walk.map::<INVERSE>(i, *x);
         *x = y;
         slopes.multiply(slope);
     }
@@ -159,6 +165,7 @@ impl Bijection for Coupling {
         let spline = shape.transformer != Layer::Affine;
         Transformer::exists(shape)
             && Conditioner::exists(shape)
+            && Parts::of(shape).network.fits_numbers()
             && shape.split < shape.dim
             && shape.split + shape.context > 0
             && !shape.has(option::SKIP)
@@ -170,10 +177,14 @@ impl Bijection for Coupling {
     }
     fn weight_len(shape: Shape) -> usize {
         let parts = Parts::of(shape);
-        parts.network_start() + parts.network.weight_len()
+        parts.network_start() + parts.network.word_len()
     }
     fn scratch_len(shape: Shape) -> usize {
-        Parts::of(shape).passing().len()
+        let parts = Parts::of(shape);
+        match shape.numbers {
+            Numbers::Int8 => integer::scratch_len(parts.transformer, parts.network),
+            _ => parts.passing().len(),
+        }
     }
     fn backward_scratch_len(shape: Shape) -> usize {
         let Parts { transformer, network, .. } = Parts::of(shape);
@@ -191,10 +202,12 @@ impl Bijection for Coupling {
         network.multiply_adds() + first + second
     }
     fn valid(shape: Shape, w: Packed) -> bool {
-        let stride = Transformer::of(shape).static_stride().max(1);
-        let first = Weights::<f32>::part(w, CONSTANTS, Parts::of(shape).first_len);
+        let parts = Parts::of(shape);
+        let stride = parts.transformer.static_stride().max(1);
+        let first = Weights::<f32>::part(w, CONSTANTS, parts.first_len);
         let spline = Shape::new(1, shape.arg, shape.option & option::TAILS);
         Transformer::valid(w.load(0, 0.0))
+            && parts.network.valid(parts.network_words(w))
             && Weights::<f32>::rows(first, stride).all(|w| match shape.transformer {
                 Layer::RationalLinear => RationalLinear::valid(spline, w),
                 _ => knots::valid(spline, w),
@@ -208,7 +221,9 @@ impl Bijection for Coupling {
         x: &mut [R],
         mut scratch: &mut [R],
     ) -> R {
-        run::<false, R, W>(shape, w, x, Parts::of(shape).passing().take(&mut scratch))
+        let parts = Parts::of(shape);
+        let walk = parts.float(w, x[0], parts.passing(), &mut scratch);
+        run::<false, R, W>(shape, w, x, walk)
     }
 
     #[inline(always)]
@@ -218,7 +233,38 @@ impl Bijection for Coupling {
         z: &mut [R],
         mut scratch: &mut [R],
     ) -> R {
-        run::<true, R, W>(shape, w, z, Parts::of(shape).passing().take(&mut scratch))
+        let parts = Parts::of(shape);
+        let walk = parts.float(w, z[0], parts.passing(), &mut scratch);
+        run::<true, R, W>(shape, w, z, walk)
+    }
+
+    #[inline(always)]
+    fn score<const INVERSE: bool>(
+        shape: Shape,
+        w: Packed,
+        x: &mut [f32],
+        mut scratch: &mut [f32],
+    ) -> f32 {
+        let parts = Parts::of(shape);
+        let Parts { transformer, network, .. } = parts;
+        let (constants, words) = (w.load(0, 0.0), parts.network_words(w));
+        match shape.numbers {
+            Numbers::Int8 if cfg!(feature = "int8") => {
+                let walk = Integer::new(transformer, network, constants, words, scratch);
+                run::<INVERSE, f32, Packed>(shape, w, x, walk)
+            }
+            Numbers::F16 if cfg!(feature = "f16") => {
+                let kept = parts.passing().take(&mut scratch);
+                let walk = Float::new(transformer, network, constants, Halves::new(words), kept);
+                run::<INVERSE, f32, Packed>(shape, w, x, walk)
+            }
+            Numbers::F32 if cfg!(feature = "f32") => {
+                let kept = parts.passing().take(&mut scratch);
+                let walk = Float::new(transformer, network, constants, words, kept);
+                run::<INVERSE, f32, Packed>(shape, w, x, walk)
+            }
+            _ => 0.0,
+        }
     }
 
     #[inline(always)]
@@ -226,10 +272,16 @@ impl Bijection for Coupling {
         shape: Shape,
         w: W,
         x: &mut [R],
-        mut kept: &mut [R],
-        _: &mut [R],
+        kept: &mut [R],
+        scratch: &mut [R],
     ) -> R {
-        run::<false, R, W>(shape, w, x, Parts::of(shape).keeping(shape).take(&mut kept))
+        let parts = Parts::of(shape);
+        let (room, mut buffer) = match kept {
+            [] => (parts.passing(), scratch),
+            _ => (parts.keeping(shape), kept),
+        };
+        let walk = parts.float(w, x[0], room, &mut buffer);
+        run::<false, R, W>(shape, w, x, walk)
     }
 
     #[inline(always)]
@@ -258,7 +310,7 @@ impl Bijection for Coupling {
     ) {
         let parts = Parts::of(shape);
         let Parts { transformer, network, .. } = parts;
-        let Kept { units, outputs, packed } = parts.keeping(shape).take(&mut kept);
+        let Kept { units, outputs, packed, .. } = parts.keeping(shape).take(&mut kept);
         let zero = x[0].lift(0.0);
         let constants = w.load(0, zero);
         let x = &x[..shape.dim];

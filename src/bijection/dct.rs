@@ -46,6 +46,8 @@
 //! new algorithm to compute the discrete cosine transform". Pyro's `DiscreteCosineTransform` has
 //! the same `smooth`.
 
+use core::array;
+
 use super::{Bijection, Shape};
 use crate::math::Real;
 use crate::weights::{Gradient, Packed, Weights};
@@ -87,27 +89,33 @@ impl Dct {
     /// xₖ ← Σₙ xₙ cos(π k (2n + 1) / 2n′), n′ the length of `x`. `tables`: the weights from this
     /// length on.
     fn transform<R: Real, W: Weights<R>>(tables: W, x: &mut [R], scratch: &mut [R]) {
+        if let Ok(eight) = <&mut [R; 8]>::try_from(&mut *x) {
+            *eight = transform_eight(tables.load(0, eight[0]), *eight);
+            return;
+        }
         let n = x.len();
         if n % 2 == 1 {
             direct(tables, x, scratch, |k, i| k * (2 * i + 1));
             return;
         }
         let half = n / 2;
-        let rest = tables.part(half, tables.len() - half);
-        let (even, odd) = scratch.split_at_mut(half);
-        for i in 0..half {
-            let (a, b) = (x[i], x[n - 1 - i]);
-            even[i] = a + b;
-            odd[i] = (a - b) * tables.at(i, a);
+        let rest = tables.part(half, tables.len().saturating_sub(half));
+        // What is cut without a panic leaves none in the image of a device.
+        let Some((even, odd)) = scratch.split_at_mut_checked(half) else { return };
+        let Some(odd) = odd.get_mut(..half) else { return };
+        let Some((low, high)) = x.split_at_mut_checked(half) else { return };
+        if half.is_multiple_of(4) {
+            fold::<4, _, _>(tables, low, high, even, odd);
+        } else {
+            fold::<1, _, _>(tables, low, high, even, odd);
         }
-        Self::transform(rest, even, &mut x[..half]);
-        Self::transform(rest, odd, &mut x[..half]);
-        for i in 0..half - 1 {
-            x[2 * i] = even[i];
-            x[2 * i + 1] = odd[i] + odd[i + 1];
+        Self::transform(rest, even, low);
+        Self::transform(rest, odd, low);
+        if half.is_multiple_of(4) {
+            unfold::<4, 8, _>(even, odd, x);
+        } else {
+            unfold::<1, 2, _>(even, odd, x);
         }
-        x[n - 2] = even[half - 1];
-        x[n - 1] = odd[half - 1];
     }
 
     /// The transpose of [`Dct::transform`]: the same steps, each transposed, in reverse order.
@@ -136,7 +144,72 @@ impl Dct {
     }
 }
 
-/// xₖ ← Σᵢ xᵢ cos(π phase(k, i) / 2m) for odd length m.
+/// The sums and the scaled differences of the numbers from either end, `B` at a time.
+#[inline(always)]
+fn fold<const B: usize, R: Real, W: Weights<R>>(
+    tables: W,
+    low: &[R],
+    high: &[R],
+    even: &mut [R],
+    odd: &mut [R],
+) {
+    let inputs = low.as_chunks::<B>().0.iter().zip(high.as_chunks::<B>().0.iter().rev());
+    let outputs = even.as_chunks_mut::<B>().0.iter_mut().zip(odd.as_chunks_mut::<B>().0);
+    let [like, ..] = *low else { return };
+    let rows = inputs.zip(outputs).zip(tables.chunks::<B>(like));
+    for (((low, high), (even, odd)), c) in rows {
+        for i in 0..B {
+            even[i] = low[i] + high[B - 1 - i];
+            odd[i] = (low[i] - high[B - 1 - i]) * c[i];
+        }
+    }
+}
+
+/// x₂ᵢ = evenᵢ and x₂ᵢ₊₁ = oddᵢ + oddᵢ₊₁, `B` pairs at a time; the last odd number stays alone.
+#[inline(always)]
+fn unfold<const B: usize, const PAIRS: usize, R: Real>(even: &[R], odd: &[R], x: &mut [R]) {
+    let inputs = even.as_chunks::<B>().0.iter().zip(odd.as_chunks::<B>().0);
+    // What follows a block's odd numbers; behind the last block nothing, or +0 would make +0 of −0.
+    let following = odd.get(B..).unwrap_or_default().iter().step_by(B).map(Some).chain([None]);
+    for ((x, (even, odd)), next) in
+        x.as_chunks_mut::<PAIRS>().0.iter_mut().zip(inputs).zip(following)
+    {
+        for i in 0..B {
+            x[2 * i] = even[i];
+            x[2 * i + 1] = match odd.get(i + 1).or(next) {
+                Some(next) => odd[i] + *next,
+                None => odd[i],
+            };
+        }
+    }
+}
+
+/// One halving: what [`fold`] makes of N numbers. `H` is N/2.
+#[inline(always)]
+fn halve<const N: usize, const H: usize, R: Real>(x: [R; N], c: [R; H]) -> [[R; H]; 2] {
+    let other = |i: usize| x[N - 1 - i];
+    [array::from_fn(|i| x[i] + other(i)), array::from_fn(|i| (x[i] - other(i)) * c[i])]
+}
+
+/// And [`unfold`] of them.
+#[inline(always)]
+fn join<const N: usize, const H: usize, R: Real>([even, odd]: [[R; H]; 2]) -> [R; N] {
+    array::from_fn(|k| match k % 2 {
+        0 => even[k / 2],
+        _ if k == N - 1 => odd[H - 1],
+        _ => odd[k / 2] + odd[k / 2 + 1],
+    })
+}
+
+/// The transform of eight numbers, of the tables of lengths 8, 4 and 2: small enough for registers.
+#[inline(always)]
+fn transform_eight<R: Real>([a, b, c, d, e, f, g]: [R; 7], x: [R; 8]) -> [R; 8] {
+    let two = |x| join::<2, 1, R>(halve(x, [g]));
+    let four = |x| join::<4, 2, R>(halve(x, [e, f]).map(two));
+    join(halve(x, [a, b, c, d]).map(four))
+}
+
+/// xₖ ← Σᵢ xᵢ cos(π phase(k, i) / 2m) for odd length m; one number stays as it is.
 fn direct<R: Real, W: Weights<R>>(
     cosines: W,
     x: &mut [R],
@@ -144,17 +217,20 @@ fn direct<R: Real, W: Weights<R>>(
     phase: impl Fn(usize, usize) -> usize,
 ) {
     let m = x.len();
-    let old = &mut scratch[..m];
-    old.copy_from_slice(x);
+    if m == 1 {
+        return;
+    }
+    let Some(old) = scratch.get_mut(..m) else { return };
+    old.iter_mut().zip(&*x).for_each(|(old, x)| *old = *x);
     for (k, x) in x.iter_mut().enumerate() {
         *x = old.iter().enumerate().fold(x.lift(0.0), |sum, (i, old)| {
-            sum + *old * cosines.at(phase(k, i) % (4 * m), *old)
+            sum + *old * cosines.at(phase(k, i) % (4 * m).max(1), *old)
         });
     }
 }
 
 fn tables<R: Real, W: Weights<R>>(w: W, dim: usize) -> W {
-    w.part(dim, w.len() - dim)
+    w.part(dim, w.len().saturating_sub(dim))
 }
 
 impl Bijection for Dct {
@@ -177,12 +253,13 @@ impl Bijection for Dct {
 
     #[inline(always)]
     fn forward<R: Real, W: Weights<R>>(shape: Shape, w: W, x: &mut [R], scratch: &mut [R]) -> R {
-        Self::transform(tables(w, shape.dim), x, &mut scratch[..shape.dim]);
         let like = x[0];
+        let scratch = scratch.get_mut(..shape.dim).unwrap_or_default();
+        Self::transform(tables(w, shape.dim), x, scratch);
         for (x, gain) in x.iter_mut().zip(w.values(like)) {
             *x = *x * gain;
         }
-        x[0].lift(0.0)
+        like.lift(0.0)
     }
 
     #[inline(always)]

@@ -10,6 +10,8 @@ pub(super) struct Kept<'s, R> {
     pub(super) outputs: &'s mut [R],
     /// What the outputs of each map are turned into; of one map after the other where nothing is kept.
     pub(super) packed: &'s mut [R],
+    /// Whether there is a way back.
+    pub(super) keep: bool,
 }
 
 /// Room for what [`Kept`] holds, in numbers.
@@ -20,6 +22,7 @@ pub(super) struct Room {
     before: usize,
     outputs: usize,
     packed: usize,
+    keep: bool,
 }
 
 impl Room {
@@ -31,6 +34,7 @@ impl Room {
             before: network.before_len(),
             outputs: network.output_len(),
             packed: transformer.packed_len(),
+            keep: false,
         }
     }
 
@@ -40,6 +44,7 @@ impl Room {
             before: network.unit_len(),
             outputs: maps * transformer.output_len(),
             packed: maps * transformer.packed_len(),
+            keep: true,
             ..Self::passing(transformer, network)
         }
     }
@@ -56,6 +61,6 @@ impl Room {
         let before = take(buffer, self.before);
         let outputs = take(buffer, self.outputs);
         let packed = take(buffer, self.packed);
-        Kept { units: Units { inputs, active, before }, outputs, packed }
+        Kept { units: Units { inputs, active, before }, outputs, packed, keep: self.keep }
     }
 }

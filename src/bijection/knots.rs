@@ -116,6 +116,49 @@ pub(super) fn at(j: usize, axis: usize) -> usize {
     3 * j + axis
 }
 
+/// How the logits of an axis share it out: a softmax with a floor.
+#[derive(Clone, Copy)]
+pub(super) struct Shares<R> {
+    floor: R,
+    /// What a power e^(logit − largest) counts, (1 − m K)/Σ of the powers.
+    scale: R,
+}
+
+impl<R: Real> Shares<R> {
+    /// Writes the powers of the `logits` \[K\] to a `column` of the rows `powers` \[K, N\]. With a
+    /// `limit`, logits are clipped softly.
+    #[inline(always)]
+    pub(super) fn new<const N: usize>(
+        logits: &[R],
+        limit: Option<R>,
+        floor: R,
+        powers: &mut [[R; N]],
+        column: usize,
+    ) -> Self {
+        let mut largest = floor.constant(f64::NEG_INFINITY);
+        for (row, logit) in powers.iter_mut().zip(logits) {
+            let mut logit = *logit;
+            if let Some(limit) = limit {
+                logit = soft_clip(logit, limit);
+                row[column] = logit;
+            }
+            largest = largest.max(logit);
+        }
+        let mut total = floor.lift(0.0);
+        for (row, logit) in powers.iter_mut().zip(logits) {
+            let logit = if limit.is_some() { row[column] } else { *logit };
+            row[column] = (logit - largest).exp();
+            total = total + row[column];
+        }
+        Self { floor, scale: free_share(logits.len(), floor) / total }
+    }
+
+    /// The share that ends with the bin of this power, from the one that ends before it.
+    #[inline(always)]
+    pub(super) fn next(self, share: R, power: R) -> R {
+        (share + self.floor).add_product(self.scale, power)
+    }
+}
 /// Writes the positions between the outer ones that the `logits` \[K\] of the bins mean along an axis
 /// of `knots`; no bin is smaller than the share `floor`. With a `limit`, logits are clipped softly.
 #[inline(always)]
@@ -128,32 +171,15 @@ pub(super) fn place<R: Real>(
 ) {
     let bins = logits.len();
     let (first, last) = (knots[at(0, axis)], knots[at(bins, axis)]);
-    let zero = first.lift(0.0);
-    // Logits, then their exponentials, wait in the places of the knots that they will move.
-    let mut largest = zero;
-    for (i, logit) in logits.iter().enumerate() {
-        let logit = match limit {
-            None => *logit,
-            Some(limit) => soft_clip(*logit, limit),
-        };
-        largest = if i == 0 { logit } else { largest.max(logit) };
-        knots[at(i + 1, axis)] = logit;
+    let inner = knots[3..3 * (bins + 1)].as_chunks_mut::<3>().0;
+    // The powers wait in the places of the knots that they will move.
+    let shares = Shares::new(logits, limit, first.constant(floor), inner, axis);
+    let mut share = first.lift(0.0);
+    for knot in &mut *inner {
+        share = shares.next(share, knot[axis]);
+        knot[axis] = first.add_product(last - first, share);
     }
-    let mut total = zero;
-    for i in 0..bins {
-        let power = (knots[at(i + 1, axis)] - largest).exp();
-        total = total + power;
-        knots[at(i + 1, axis)] = power;
-    }
-    knots[at(bins, axis)] = last;
-    let floor = zero.constant(floor);
-    let scale = free_share(bins, floor) / total;
-    let mut share = zero;
-    for j in 1..bins {
-        let knot = &mut knots[at(j, axis)];
-        share = share + floor + scale * *knot;
-        *knot = first + (last - first) * share;
-    }
+    inner[bins - 1][axis] = last;
 }
 
 /// What bin `i` takes of an axis.
@@ -296,12 +322,15 @@ pub(super) fn neutral<R: Real>(knots: &mut [R]) {
 /// Whether knots increase, slopes are positive, and the tails go on where the knots end; the
 /// identity does so on the diagonal only.
 pub(super) fn valid(shape: Shape, knots: Packed) -> bool {
-    let bins = shape.arg;
-    let number = |j: usize, axis: usize| knots.get(at(j, axis));
-    let increase = |axis: usize| (0..bins).all(|j| number(j, axis) < number(j + 1, axis));
-    let meet = [0, bins].into_iter().all(|j| number(j, X) == number(j, Y));
-    let positive = (0..=bins).all(|j| number(j, SLOPE) > 0.0);
-    increase(X) && increase(Y) && positive && (Tails::of(shape) == Tails::Linear || meet)
+    let meets = |knot: [f32; 3]| Tails::of(shape) == Tails::Linear || knot[X] == knot[Y];
+    let mut knots = Weights::<f32>::chunks::<3>(knots, 0.0).take(shape.arg + 1);
+    let Some(first) = knots.next() else { return false };
+    let (mut valid, mut last) = (meets(first) && first[SLOPE] > 0.0, first);
+    for knot in knots {
+        valid &= last[X] < knot[X] && last[Y] < knot[Y] && knot[SLOPE] > 0.0;
+        last = knot;
+    }
+    valid && meets(last)
 }
 
 /// The bin of one dimension's spline that a value falls into: the knots below and above.

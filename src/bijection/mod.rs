@@ -12,6 +12,7 @@ pub mod domain;
 pub mod exp;
 pub mod haar;
 pub mod householder;
+pub mod integer;
 mod kept;
 pub mod knots;
 pub mod leaky_relu;
@@ -25,11 +26,13 @@ pub mod power;
 pub mod radial;
 pub mod rational_linear;
 pub mod rational_quadratic;
+mod scan;
 pub mod softplus;
 mod spline;
 pub mod sylvester;
 pub mod tanh;
 pub mod transformer;
+mod walk;
 
 pub use affine::Affine;
 pub use autoregressive::Autoregressive;
@@ -55,7 +58,7 @@ pub use softplus::Softplus;
 pub use sylvester::Sylvester;
 pub use tanh::Tanh;
 
-use crate::conditioner::{Conditioner, Network};
+use crate::conditioner::{Conditioner, Network, Numbers};
 use crate::math::Real;
 use crate::weights::{Gradient, Packed, Weights};
 
@@ -98,6 +101,9 @@ pub struct Shape {
     pub transformer: Layer,
     /// The network of a conditioned layer; [`Network::NONE`] elsewhere.
     pub network: Network,
+    /// Kind of the network's weights in a model, `F32` elsewhere. The layer's own functions read `F32`;
+    /// [`Bijection::score`] reads any.
+    pub numbers: Numbers,
     /// Whether a model runs the layer backwards, its [`Bijection::inverse`] towards the latent. So
     /// run the layers of a flow that was trained in the direction of sampling. The layer's own
     /// functions do not look at it.
@@ -115,6 +121,7 @@ impl Shape {
             split: 0,
             transformer: Layer::Affine,
             network: Network::NONE,
+            numbers: Numbers::F32,
             inverted: false,
         }
     }
@@ -161,6 +168,20 @@ pub trait Bijection {
     fn forward<R: Real, W: Weights<R>>(shape: Shape, w: W, x: &mut [R], scratch: &mut [R]) -> R;
     /// z → x in place; returns the ladj of the inverse, log|det ∂x/∂z|.
     fn inverse<R: Real, W: Weights<R>>(shape: Shape, w: W, z: &mut [R], scratch: &mut [R]) -> R;
+    /// One of the two by a model's packed weights, whatever kind of [`Numbers`] a network has.
+    #[inline(always)]
+    fn score<const INVERSE: bool>(
+        shape: Shape,
+        w: Packed,
+        x: &mut [f32],
+        scratch: &mut [f32],
+    ) -> f32 {
+        if INVERSE {
+            Self::inverse(shape, w, x, scratch)
+        } else {
+            Self::forward(shape, w, x, scratch)
+        }
+    }
     /// Turns `dz` into dx and adds to `dw`; adds to the C numbers of `dz` behind the D what the
     /// context is worth. `x` is the layer's input on entry, scrap on return.
     fn backward<R: Real, W: Weights<R>, G: Gradient<R>>(
@@ -176,7 +197,8 @@ pub trait Bijection {
     fn kept_len(_: Shape) -> usize {
         0
     }
-    /// [`Bijection::forward`], which leaves in `kept` what the way back would else compute again.
+    /// [`Bijection::forward`], which leaves in `kept` what the way back would else compute again;
+    /// nothing in an empty one.
     #[inline(always)]
     fn forward_kept<R: Real, W: Weights<R>>(
         shape: Shape,
@@ -366,11 +388,11 @@ macro_rules! layers {
                 // No x is empty; said to the compiler, it leaves every check of the first number out.
                 #[inline(never)]
                 fn forward<B: Bijection>(shape: Shape, w: Packed, x: &mut [f32], scratch: &mut [f32]) -> f32 {
-                    if x.is_empty() { 0.0 } else { B::forward(shape, w, x, scratch) }
+                    if x.is_empty() { 0.0 } else { B::score::<false>(shape, w, x, scratch) }
                 }
                 #[inline(never)]
                 fn inverted<B: Bijection>(shape: Shape, w: Packed, x: &mut [f32], scratch: &mut [f32]) -> f32 {
-                    if x.is_empty() { 0.0 } else { B::inverse(shape, w, x, scratch) }
+                    if x.is_empty() { 0.0 } else { B::score::<true>(shape, w, x, scratch) }
                 }
                 match self {
                     $(

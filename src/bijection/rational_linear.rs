@@ -121,7 +121,7 @@ impl Piece for RationalLinear {
     const ROOTS: bool = true;
 
     #[inline(always)]
-    fn forward<R: Real>(bin: &Bin<R>, x: R) -> (R, R) {
+    fn forward<R: Real>(bin: &Bin<R>, x: R) -> (R, R, R) {
         let pieces = Pieces::new(bin);
         let Pieces { width, delta, lambda, m, .. } = pieces;
         let one = x.lift(1.0);
@@ -132,7 +132,7 @@ impl Piece for RationalLinear {
         // √(dz/dx) = l r/N; h v = w t r (l r/N).
         let root = l * r / ((l - t) + r * m * t / delta);
         let rise = width * t * r * root;
-        (R::select(left, bin.y0 + rise, bin.y1 - rise), root * root)
+        (R::select(left, bin.y0 + rise, bin.y1 - rise), root * root, xi)
     }
 
     #[inline(always)]

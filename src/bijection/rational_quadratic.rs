@@ -105,15 +105,13 @@ impl Piece for RationalQuadratic {
     const ROOTS: bool = false;
 
     #[inline(always)]
-    fn forward<R: Real>(bin: &Bin<R>, x: R) -> (R, R) {
+    fn forward<R: Real>(bin: &Bin<R>, x: R) -> (R, R, R) {
         let per_width = x.lift(1.0) / (bin.x1 - bin.x0);
         let height = bin.y1 - bin.y0;
         let u = Terms::new(bin, (x - bin.x0) * per_width, height * per_width);
         let per_beta = x.lift(1.0) / u.beta;
         let ratio = u.delta * per_beta;
-        // The sum may round to just above the bin; a tail or the next bin begins there.
-        let z = (bin.y0 + height * u.alpha * per_beta).min(bin.y1);
-        (z, ratio * ratio * u.gamma)
+        (bin.y0 + height * u.alpha * per_beta, ratio * ratio * u.gamma, u.xi)
     }
 
     #[inline(always)]

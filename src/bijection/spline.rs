@@ -8,7 +8,7 @@
 use core::hint::cold_path;
 
 use super::Tails;
-use super::knots::{self, Bin, MIN_SLOPE, X, Y};
+use super::knots::{self, Bin, MAX_BINS, MIN_SLOPE, X, Y};
 use crate::math::{LogProduct, Real, logistic, softplus};
 use crate::weights::{Gradient, Weights};
 
@@ -21,8 +21,8 @@ const SOFT_SLOPE: f64 = 1e-3;
 pub(super) trait Piece {
     /// Whether the weights hold λ behind the knots, and roots of the slopes.
     const ROOTS: bool;
-    /// z and dz/dx.
-    fn forward<R: Real>(bin: &Bin<R>, x: R) -> (R, R);
+    /// z, dz/dx, and ξ, the place of x in the bin.
+    fn forward<R: Real>(bin: &Bin<R>, x: R) -> (R, R, R);
     /// x, and dz/dx there.
     fn inverse<R: Real>(bin: &Bin<R>, z: R) -> (R, R);
     /// dx, and the gradient of the bin: (x, y, slope or root) of both knots, then λ.
@@ -48,8 +48,16 @@ pub(super) struct Spline {
     pub(super) form: Form,
 }
 
+/// K, of which no model has more than [`MAX_BINS`]: told so, the compiler sees that a row of
+/// [`stride`] numbers holds all knots, and leaves the checks out.
+#[inline(always)]
+fn bounded(bins: usize) -> usize {
+    bins.min(MAX_BINS)
+}
+
 /// Numbers of one dimension: the knots \[K + 1, 3\], then λ \[K\] where the piece has them.
 pub(super) fn stride<P: Piece>(bins: usize) -> usize {
+    let bins = bounded(bins);
     3 * (bins + 1) + if P::ROOTS { bins } else { 0 }
 }
 
@@ -90,7 +98,7 @@ impl Spline {
     /// The bin of `v` along `axis` with the numbers that the piece reads.
     #[inline(always)]
     fn find<P: Piece, R: Real, W: Weights<R>>(self, w: W, v: R, axis: usize) -> Bin<R> {
-        let mut bin = Bin::find(v, axis, w, self.bins);
+        let mut bin = Bin::find(v, axis, w, bounded(self.bins));
         if P::ROOTS {
             let lambdas = w.part(3 * (self.bins + 1), self.bins);
             [bin.lambda] = lambdas.gather(bin.k, self.bins, 1, v);
@@ -108,22 +116,24 @@ impl Spline {
     #[inline(always)]
     pub(super) fn forward<P: Piece, R: Real, W: Weights<R>>(self, w: W, x: R) -> (R, R) {
         let bin = self.find::<P, R, W>(w, x, X);
-        let (mut z, mut slope) = P::forward(&bin, x);
-        if !(R::all(x.ge(bin.x0)) && R::all(bin.x1.ge(x))) {
-            cold_path();
-            let inside = bin.holds_x(x);
-            let (outer, outer_slope) = match self.tails {
-                Tails::Identity => (x, x.lift(1.0)),
-                Tails::Linear => {
-                    let [from, to, slope] = bin.end(x.ge(bin.x1));
-                    let slope = if P::ROOTS { slope * slope } else { slope };
-                    (to + slope * (x - from), slope)
-                }
-            };
-            z = R::select(inside, z, outer);
-            slope = R::select(inside, slope, outer_slope);
+        let (z, slope, xi) = P::forward(&bin, x);
+        let inside = xi.is_share();
+        if R::all(inside) {
+            return (z, slope);
         }
-        (z, slope)
+        cold_path();
+        let (outer, outer_slope) = match self.tails {
+            Tails::Identity => (x, x.lift(1.0)),
+            Tails::Linear => {
+                let [from, to, slope] = bin.end(x.ge(bin.x1));
+                let slope = if P::ROOTS { slope * slope } else { slope };
+                (to + slope * (x - from), slope)
+            }
+        };
+        // In an inner bin, ξ may round to just above 1.
+        let held = bin.holds_x(x);
+        let (outer, outer_slope) = (R::select(held, z, outer), R::select(held, slope, outer_slope));
+        (R::select(inside, z, outer), R::select(inside, slope, outer_slope))
     }
 
     /// x, and dz/dx there.

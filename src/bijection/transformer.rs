@@ -15,6 +15,7 @@
 use super::knots::{self, MAX_BINS, MIN_BIN, SLOPE, X, Y};
 use super::rational_linear::RationalLinear;
 use super::rational_quadratic::RationalQuadratic;
+use super::scan::Free;
 use super::spline::{self, Form, Spline};
 use super::{Layer, Shape, Tails, option};
 use crate::math::{Real, logistic};
@@ -70,6 +71,16 @@ impl Transformer {
                 }
                 _ => false,
             }
+    }
+
+    /// Bins of the spline.
+    pub(super) fn bins(self) -> usize {
+        self.spline.bins
+    }
+
+    /// Whether the map is computed from outputs that are whole numbers.
+    pub(super) fn has_integer_form(self) -> bool {
+        self.layer == Layer::RationalQuadratic && !self.soft
     }
 
     /// Outputs of the network for one number.
@@ -143,44 +154,74 @@ impl Transformer {
         if self.soft { 0.0 } else { MIN_BIN }
     }
 
-    /// Turns the network's `output` into the knots that the spline reads.
+    /// The network's `output` by its parts.
     #[inline(always)]
-    fn pack<R: Real>(self, constants: [R; CONSTANTS], output: &[R], packed: &mut [R]) {
+    fn free<R: Real>(self, [low, high, end]: [R; CONSTANTS], output: &[R]) -> Free<'_, R> {
         let bins = self.spline.bins;
-        let [low, high, end] = constants;
-        packed[..3].copy_from_slice(&[low, low, end]);
-        packed[3 * bins..3 * bins + 3].copy_from_slice(&[high, high, end]);
         let (widths, rest) = output.split_at(bins);
         let (heights, rest) = rest.split_at(bins);
-        let limit = if self.soft { Some(Self::soft_limit(low)) } else { None };
-        knots::place(widths, limit, self.floor(), packed, X);
-        knots::place(heights, limit, self.floor(), packed, Y);
         let (slopes, lambdas) = rest.split_at(bins - 1);
-        for (j, slope) in slopes.iter().enumerate() {
-            packed[knots::at(j + 1, SLOPE)] = *slope;
-        }
-        packed[3 * (bins + 1)..].copy_from_slice(lambdas);
+        let limit = if self.soft { Some(Self::soft_limit(low)) } else { None };
+        let floor = self.floor();
+        Free { low, high, end, widths, heights, slopes, lambdas, limit, floor }
     }
 
-    /// z and dz/dx; `packed` is scratch of [`Self::packed_len`].
+    /// Turns the free parameters into the knots that the spline reads.
+    #[inline(always)]
+    fn pack<R: Real>(self, free: Free<R>, packed: &mut [R]) {
+        let bins = self.spline.bins;
+        let Free { low, high, end, .. } = free;
+        packed[..3].copy_from_slice(&[low, low, end]);
+        packed[3 * bins..3 * bins + 3].copy_from_slice(&[high, high, end]);
+        knots::place(free.widths, free.limit, free.floor, packed, X);
+        knots::place(free.heights, free.limit, free.floor, packed, Y);
+        for (j, slope) in free.slopes.iter().enumerate() {
+            packed[knots::at(j + 1, SLOPE)] = *slope;
+        }
+        packed[3 * (bins + 1)..].copy_from_slice(free.lambdas);
+    }
+
+    /// The spline that `v` goes through along `axis`, its numbers being in `packed`: the whole of it,
+    /// or for lanes that leave nothing behind its one bin.
+    #[inline(always)]
+    fn constrain<R: Real>(
+        self,
+        free: Free<R>,
+        v: R,
+        axis: usize,
+        keep: bool,
+        packed: &mut [R],
+    ) -> Spline {
+        if R::LANES == 1 || keep {
+            self.pack(free, packed);
+            return self.spline;
+        }
+        let bin = free.scan(v, axis, packed);
+        let len = if free.lambdas.is_empty() { 6 } else { 7 };
+        packed[..len].copy_from_slice(&bin[..len]);
+        Spline { bins: 1, ..self.spline }
+    }
+
+    /// z and dz/dx; `packed` is [`Self::packed_len`], and left for the way back if `keep`.
     #[inline(always)]
     pub(super) fn forward<R: Real>(
         self,
         constants: [R; CONSTANTS],
         output: &[R],
         packed: &mut [R],
+        keep: bool,
         x: R,
     ) -> (R, R) {
         if cfg!(feature = "affine") && self.layer == Layer::Affine {
             let (shift, scale) = self.affine(constants, output);
             return (x * scale + shift, scale);
         }
-        self.pack(constants, output, packed);
+        let spline = self.constrain(self.free(constants, output), x, X, keep, packed);
         match self.layer {
             Layer::RationalLinear if cfg!(feature = "rational-linear") => {
-                self.spline.forward::<RationalLinear, R, _>(&*packed, x)
+                spline.forward::<RationalLinear, R, _>(&*packed, x)
             }
-            _ => self.spline.forward::<RationalQuadratic, R, _>(&*packed, x),
+            _ => spline.forward::<RationalQuadratic, R, _>(&*packed, x),
         }
     }
 
@@ -197,12 +238,12 @@ impl Transformer {
             let (shift, scale) = self.affine(constants, output);
             return ((z - shift) / scale, scale);
         }
-        self.pack(constants, output, packed);
+        let spline = self.constrain(self.free(constants, output), z, Y, false, packed);
         match self.layer {
             Layer::RationalLinear if cfg!(feature = "rational-linear") => {
-                self.spline.inverse::<RationalLinear, R, _>(&*packed, z)
+                spline.inverse::<RationalLinear, R, _>(&*packed, z)
             }
-            _ => self.spline.inverse::<RationalQuadratic, R, _>(&*packed, z),
+            _ => spline.inverse::<RationalQuadratic, R, _>(&*packed, z),
         }
     }
 

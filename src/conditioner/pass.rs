@@ -18,6 +18,21 @@ impl Conditioner {
         self.input_len() + self.unit_len() + self.before_len()
     }
 
+    /// Of what [`Self::forward`] left in its scratch space, the units of a hidden layer: h of residual
+    /// blocks, the others behind their activation.
+    pub fn units_of<R>(self, layer: usize, scratch: &[R]) -> &[R] {
+        let h = self.residual && layer.is_multiple_of(2);
+        let start = self.input_len() + if h { self.unit_len() } else { 0 };
+        let before: usize = (0..layer).map(|l| self.full_width(l)).sum();
+        &scratch[start + before..][..self.full_width(layer)]
+    }
+
+    /// The hidden layers whose units are added up, `layer` among them.
+    pub fn added_up(self, layer: usize) -> impl Iterator<Item = usize> {
+        let h = self.residual && layer.is_multiple_of(2);
+        (0..self.layers()).filter(move |l| *l == layer || h && l.is_multiple_of(2))
+    }
+
     /// Numbers of scratch space that [`Self::backward`] needs.
     pub fn backward_scratch_len(self) -> usize {
         self.input_len() + 3 * self.unit_len()

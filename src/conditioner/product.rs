@@ -26,37 +26,56 @@ pub(crate) fn forward<R: Real, W: Weights<R>>(w: W, x: &[R], y: &[R], out: &mut 
     let (eights, rest) = out.as_chunks_mut::<8>();
     let mut at = 0;
     for out in eights {
-        block(w.part(at, 8 * len), x, y, out);
+        block::<8, 16, _, _>(w.part(at, 8 * len), x, y, out);
         at += 8 * len;
     }
     let (fours, rest) = rest.as_chunks_mut::<4>();
     for out in fours {
-        block(w.part(at, 4 * len), x, y, out);
+        block::<4, 8, _, _>(w.part(at, 4 * len), x, y, out);
         at += 4 * len;
     }
     let (twos, ones) = rest.as_chunks_mut::<2>();
     for out in twos {
-        block(w.part(at, 2 * len), x, y, out);
+        block::<2, 4, _, _>(w.part(at, 2 * len), x, y, out);
         at += 2 * len;
     }
     for out in ones.as_chunks_mut::<1>().0 {
-        block(w.part(at, len), x, y, out);
+        block::<1, 2, _, _>(w.part(at, len), x, y, out);
     }
 }
 
+/// N rows; two columns at a time, which are `PAIR` weights.
 #[inline(always)]
-fn block<const N: usize, R: Real, W: Weights<R>>(w: W, x: &[R], y: &[R], out: &mut [R; N]) {
-    let like = out[0];
-    let mut columns = w.chunks::<N>(like);
-    let Some(mut sums) = columns.next() else { return };
-    for x in [x, y] {
-        for (x, column) in x.iter().zip(&mut columns) {
-            for (sum, weight) in sums.iter_mut().zip(column) {
-                *sum = sum.add_product(weight, *x);
-            }
+fn block<const N: usize, const PAIR: usize, R: Real, W: Weights<R>>(
+    w: W,
+    x: &[R],
+    y: &[R],
+    out: &mut [R; N],
+) {
+    let mut sums: [R; N] = w.load(0, out[0]);
+    add_columns::<N, PAIR, R, W>(w.part(N, N * x.len()), x, &mut sums);
+    add_columns::<N, PAIR, R, W>(w.part(N * (x.len() + 1), N * y.len()), y, &mut sums);
+    *out = sums;
+}
+
+#[inline(always)]
+fn add_columns<const N: usize, const PAIR: usize, R: Real, W: Weights<R>>(
+    w: W,
+    x: &[R],
+    sums: &mut [R; N],
+) {
+    let (pairs, last) = x.as_chunks::<2>();
+    for ([a, b], weights) in pairs.iter().zip(w.chunks::<PAIR>(sums[0])) {
+        for (i, sum) in sums.iter_mut().enumerate() {
+            *sum = sum.add_product(weights[i], *a).add_product(weights[N + i], *b);
         }
     }
-    *out = sums;
+    if let [x] = last {
+        let weights: [R; N] = w.load(2 * N * pairs.len(), *x);
+        for (sum, weight) in sums.iter_mut().zip(weights) {
+            *sum = sum.add_product(weight, *x);
+        }
+    }
 }
 
 /// Adds Wᵀ dout to `dx` and `dy`.

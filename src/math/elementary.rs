@@ -5,8 +5,7 @@ use super::Real;
 /// ln(1 + eᵃ) without overflow.
 #[inline(always)]
 pub(crate) fn softplus<R: Real>(a: R) -> R {
-    let one = a.lift(1.0);
-    a.max(a.lift(0.0)) + (one + (-a.abs()).exp()).ln()
+    a.max(a.lift(0.0)) + (-a.abs()).exp().ln_one_plus()
 }
 
 /// 1 / (1 + e⁻ᵃ), the derivative of [`softplus`].

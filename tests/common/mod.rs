@@ -6,6 +6,7 @@ pub(crate) mod counted;
 pub(crate) mod draw;
 pub(crate) mod dual;
 pub(crate) mod goldens;
+pub(crate) mod numbers;
 pub(crate) mod oracle;
 
 use fluxlet::math::Real;

@@ -2,6 +2,8 @@
 
 #[path = "domain.rs"]
 mod domain;
+#[path = "integers.rs"]
+mod integers;
 #[path = "networks.rs"]
 mod networks;
 
@@ -48,6 +50,9 @@ fn odd_part(n: usize) -> usize {
 
 fn cosine_transform(x: &[f32], tables: &[f32]) -> Vec<f32> {
     let n = x.len();
+    if n == 1 {
+        return x.to_vec();
+    }
     if n % 2 == 1 {
         let sum = |k| (0..n).fold(0.0, |sum, i| sum + x[i] * tables[k * (2 * i + 1) % (4 * n)]);
         return (0..n).map(sum).collect();
@@ -65,7 +70,7 @@ fn dct(x: &[f32], w: &[f32]) -> Vec<f32> {
     cosine_transform(x, tables).iter().zip(gain).map(|(z, g)| z * g).collect()
 }
 
-fn quadratic_bin(x: f32, [x0, y0, d0]: [f32; 3], [x1, y1, d1]: [f32; 3]) -> (f32, f32) {
+fn quadratic_bin(x: f32, [x0, y0, d0]: [f32; 3], [x1, y1, d1]: [f32; 3]) -> [f32; 3] {
     let v = 1.0 / (x1 - x0);
     let h = y1 - y0;
     let (xi, delta) = ((x - x0) * v, h * v);
@@ -77,11 +82,10 @@ fn quadratic_bin(x: f32, [x0, y0, d0]: [f32; 3], [x1, y1, d1]: [f32; 3]) -> (f32
     let gamma = eta * p + xi * q;
     let b = 1.0 / beta;
     let rho = delta * b;
-    let z = y0 + h * alpha * b;
-    (if y1 >= z { z } else { y1 }, rho * rho * gamma)
+    [y0 + h * alpha * b, rho * rho * gamma, xi]
 }
 
-fn linear_bin(x: f32, [x0, y0, r0]: [f32; 3], [x1, y1, r1]: [f32; 3], lambda: f32) -> (f32, f32) {
+fn linear_bin(x: f32, [x0, y0, r0]: [f32; 3], [x1, y1, r1]: [f32; 3], lambda: f32) -> [f32; 3] {
     let w = x1 - x0;
     let delta = (y1 - y0) / w;
     let m = lambda * r0 + (1.0 - lambda) * r1;
@@ -91,21 +95,20 @@ fn linear_bin(x: f32, [x0, y0, r0]: [f32; 3], [x1, y1, r1]: [f32; 3], lambda: f3
     let n = (l - t) + r * m * t / delta;
     let g = l * r / n;
     let a = w * t * r * g;
-    (if left { y0 + a } else { y1 - a }, g * g)
+    [if left { y0 + a } else { y1 - a }, g * g, xi]
 }
 
 /// A spline of either kind; `w` are its weights of one dimension.
 fn spline(x: f32, linear: bool, bins: usize, tails: u8, w: &[f32]) -> (f32, f32) {
     let (knots, lambdas) = w.split_at(3 * (bins + 1));
     let knots: Vec<[f32; 3]> = knots.chunks_exact(3).map(|knot| knot.try_into().unwrap()).collect();
-    if knots[0][0] <= x && x <= knots[bins][0] {
-        let k = (0..bins).rfind(|k| knots[*k][0] <= x).unwrap();
+    if let Some(k) = (0..bins).rfind(|k| knots[*k][0] <= x) {
         let (low, high) = (knots[k], knots[k + 1]);
-        return if linear {
-            linear_bin(x, low, high, lambdas[k])
-        } else {
-            quadratic_bin(x, low, high)
-        };
+        let [z, slope, xi] =
+            if linear { linear_bin(x, low, high, lambdas[k]) } else { quadratic_bin(x, low, high) };
+        if x <= knots[bins][0] || xi <= 1.0 {
+            return (z, slope);
+        }
     }
     if tails == 0 {
         return (x, 1.0);

@@ -2,9 +2,10 @@
 //!
 //! A batch is cut into shards whatever the number of threads, and the shards' sums are added in their
 //! order, so that the thread count never shows in the result. A shard goes through the flow in tiles
-//! of 64 rows, forward and at once back, so that what a layer keeps for the way back never leaves the
-//! cache: memory grows with the tile, not with the batch. A reversible flow does not even keep that:
-//! on the way back each layer's inverse finds its input again.
+//! of 64 rows, forward and at once back, so that what the layers keep for the way back never leaves the
+//! cache; where many layers keep more than that holds, a tile has fewer rows. Memory grows neither with
+//! the batch nor with depth. A reversible flow does not even keep that: on the way back each layer's
+//! inverse finds its input again.
 
 use std::any::Any;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,10 +22,13 @@ use crate::outer::Outer;
 use crate::shared::{Shared, Sums};
 use crate::stack::{Span, Stack};
 
-/// Groups of sixteen rows in a tile: a layer's weights are read from the second cache once for all.
+/// Most groups of sixteen rows in a tile: a layer's weights are read from the second cache once for
+/// all.
 const GROUPS: usize = 4;
-/// Rows of a tile.
+/// Most rows of a tile.
 const TILE: usize = GROUPS * LANES;
+/// Numbers that the layers may keep of a tile: 1 MiB, about a second cache.
+const KEPT: usize = 1 << 18;
 /// Most shards of a batch: as many threads find work, and so many sums are added up.
 const SHARDS: usize = 16;
 /// Share of a column's range by which a row that was found again may miss the row that it was.
@@ -180,11 +184,10 @@ enum Keep {
 
 /// Memory of a [`Tape`].
 struct Buffers<S: Simd> {
-    /// \[levels, GROUPS, D + C\]. Where all is kept, the rows before every layer and behind the last;
+    /// \[levels, groups, D + C\]. Where all is kept, the rows before every layer and behind the last;
     /// where one layer is, its input, its gradient, and a copy to work on; else the rows.
     x: Vec<Lanes<S>>,
-    /// What each layer keeps, \[layers, GROUPS, its own\], or the one layer; room for one group where
-    /// nothing is kept.
+    /// What each layer keeps, \[layers, groups, its own\], or the one layer.
     kept: Vec<Lanes<S>>,
     scratch: Vec<Lanes<S>>,
     outer: Outer<S>,
@@ -203,6 +206,8 @@ struct Tape<'s, S: Simd> {
     w: &'s [f32],
     spans: Vec<Span>,
     keep: Keep,
+    /// Groups of a tile.
+    groups: usize,
     buffers: Buffers<S>,
 }
 
@@ -218,15 +223,16 @@ impl<'s, S: Simd> Tape<'s, S> {
         let scratch = scratch.max(stack.base.backward_scratch_len(stack.dim));
         let kept = spans.iter().map(|s| s.layer.kept_len(s.shape));
         let (levels, kept) = match keep {
-            Keep::Nothing => (1, kept.max().unwrap_or(0)),
-            Keep::Layer => (3, GROUPS * kept.max().unwrap_or(0)),
-            Keep::All => (spans.len() + 1, GROUPS * kept.sum::<usize>()),
+            Keep::Nothing => (1, 0),
+            Keep::Layer => (3, kept.max().unwrap_or(0)),
+            Keep::All => (spans.len() + 1, kept.sum::<usize>()),
         };
-        let mut tape = Self { simd, stack, w, spans, keep, buffers };
+        let groups = (KEPT / (LANES * kept).max(1)).clamp(1, GROUPS);
+        let mut tape = Self { simd, stack, w, spans, keep, groups, buffers };
         let Buffers { x, kept: kept_buffer, scratch: scratch_buffer, .. } = &mut tape.buffers;
         let zero = Lanes::splat(simd, 0.0);
-        x.resize(levels * GROUPS * stack.row_len(), zero);
-        kept_buffer.resize(kept, zero);
+        x.resize(levels * groups * stack.row_len(), zero);
+        kept_buffer.resize(groups * kept, zero);
         scratch_buffer.resize(scratch, zero);
         tape
     }
@@ -234,7 +240,8 @@ impl<'s, S: Simd> Tape<'s, S> {
     /// Log densities of `rows` \[n, D + C\], one each in `out`.
     fn log_prob(&mut self, rows: &[f32], out: &mut [f32]) {
         let width = self.stack.row_len();
-        for (rows, out) in rows.chunks(TILE * width).zip(out.chunks_mut(TILE)) {
+        let tile = self.groups * LANES;
+        for (rows, out) in rows.chunks(tile * width).zip(out.chunks_mut(tile)) {
             let log_prob = self.forward(rows);
             for (out, log_prob) in out.chunks_mut(LANES).zip(log_prob) {
                 out.copy_from_slice(&log_prob.0.to_array()[..out.len()]);
@@ -247,7 +254,7 @@ impl<'s, S: Simd> Tape<'s, S> {
     fn nll_and_grad(&mut self, rows: &[f32], drift: &[f32], dw: &mut [f32]) -> Option<f64> {
         let width = self.stack.row_len();
         let mut nll = 0.0;
-        for rows in rows.chunks(TILE * width) {
+        for rows in rows.chunks(self.groups * LANES * width) {
             let count = rows.len() / width;
             let log_prob = self.forward(rows);
             let each = log_prob.iter().flat_map(|log_prob| log_prob.0.to_array());
@@ -265,13 +272,13 @@ impl<'s, S: Simd> Tape<'s, S> {
         Some(nll)
     }
 
-    /// Takes at most 64 rows through the flow; their log densities, sixteen in each.
+    /// Takes at most a tile of rows through the flow; their log densities, sixteen in each.
     fn forward(&mut self, rows: &[f32]) -> [Lanes<S>; GROUPS] {
-        let Self { simd, stack, w, spans, keep, buffers } = self;
+        let Self { simd, stack, w, spans, keep, groups: most, buffers } = self;
         let Buffers { x, kept, scratch, .. } = buffers;
         let (dim, width, zero) = (stack.dim, stack.row_len(), Lanes::splat(*simd, 0.0));
         let groups = rows.len().div_ceil(LANES * width);
-        let level = GROUPS * width;
+        let level = *most * width;
         for (rows, x) in rows.chunks(LANES * width).zip(x.chunks_exact_mut(width)) {
             load(rows, x);
         }
@@ -282,7 +289,7 @@ impl<'s, S: Simd> Tape<'s, S> {
             let mut own = &mut *kept;
             let keep = *keep == Keep::All;
             if keep {
-                (own, kept) = kept.split_at_mut(GROUPS * span.layer.kept_len(span.shape));
+                (own, kept) = kept.split_at_mut(*most * span.layer.kept_len(span.shape));
                 x.copy_within(l * level..(l + 1) * level, (l + 1) * level);
                 from = (l + 1) * level;
             }
@@ -315,11 +322,11 @@ impl<'s, S: Simd> Tape<'s, S> {
     /// Turns z, as the last call of [`Self::forward`] left it of `count` rows, into its gradient; what
     /// each row counts.
     fn base_backward(&mut self, count: usize, dw: &mut [f32]) -> [Lanes<S>; GROUPS] {
-        let Self { simd, stack, w, spans, keep, buffers } = self;
+        let Self { simd, stack, w, spans, keep, groups: most, buffers } = self;
         let Buffers { x, scratch, outer, .. } = buffers;
         let (dim, width) = (stack.dim, stack.row_len());
         let groups = count.div_ceil(LANES);
-        let level = GROUPS * width;
+        let level = *most * width;
         // Lanes behind the last row repeat it and count nothing.
         let mut share = [Lanes::splat(*simd, -1.0); GROUPS];
         for (g, share) in share.iter_mut().enumerate().take(groups) {
@@ -352,15 +359,15 @@ impl<'s, S: Simd> Tape<'s, S> {
 
     /// Back through the layers from what all of them kept of `count` rows.
     fn backward(&mut self, count: usize, share: [Lanes<S>; GROUPS], dw: &mut [f32]) {
-        let Self { stack, w, spans, buffers, .. } = self;
+        let Self { stack, w, spans, groups, buffers, .. } = self;
         let Buffers { x, kept, scratch, outer } = buffers;
         let (dim, width) = (stack.dim, stack.row_len());
         let len = count.div_ceil(LANES) * width;
-        let level = GROUPS * width;
+        let level = *groups * width;
         let mut kept = &mut kept[..];
         for (l, span) in spans.iter().enumerate().rev() {
             let own;
-            let own_len = GROUPS * span.layer.kept_len(span.shape);
+            let own_len = *groups * span.layer.kept_len(span.shape);
             (kept, own) = kept.split_at_mut(kept.len() - own_len);
             let (x, dz) = x[l * level..].split_at_mut(level);
             let (x, dz) = (&mut x[..len], &mut dz[..len]);
@@ -385,10 +392,10 @@ impl<'s, S: Simd> Tape<'s, S> {
     /// Back through the layers, each of which finds its input again and then goes forward once more, to
     /// keep what its way back needs.
     fn backward_by_inverses(&mut self, count: usize, share: [Lanes<S>; GROUPS], dw: &mut [f32]) {
-        let Self { simd, stack, w, spans, buffers, .. } = self;
+        let Self { simd, stack, w, spans, groups, buffers, .. } = self;
         let Buffers { x, kept, scratch, outer } = buffers;
         let width = stack.row_len();
-        let (len, level) = (count.div_ceil(LANES) * width, GROUPS * width);
+        let (len, level) = (count.div_ceil(LANES) * width, *groups * width);
         let (x, rest) = x.split_at_mut(level);
         let (dz, copy) = rest.split_at_mut(level);
         let (x, dz, copy) = (&mut x[..len], &mut dz[..len], &mut copy[..len]);
@@ -433,7 +440,8 @@ impl<'s, S: Simd> Tape<'s, S> {
         let Self { stack, w, spans, buffers, .. } = self;
         let Buffers { x, scratch, .. } = buffers;
         let (dim, width) = (stack.dim, stack.row_len());
-        for (rows, out) in rows.chunks(TILE * width).zip(out.chunks_mut(TILE * dim)) {
+        let tile = self.groups * LANES;
+        for (rows, out) in rows.chunks(tile * width).zip(out.chunks_mut(tile * dim)) {
             let groups = rows.len().div_ceil(LANES * width);
             for (rows, x) in rows.chunks(LANES * width).zip(x.chunks_exact_mut(width)) {
                 load(rows, x);
@@ -466,7 +474,7 @@ struct Forward<'a, S: Simd> {
     width: usize,
     ladj: &'a mut [Lanes<S>; GROUPS],
     keep: bool,
-    /// \[GROUPS, kept\], or room for one group that is written over by the next.
+    /// \[groups, kept\]; empty where nothing is kept.
     kept: &'a mut [Lanes<S>],
     scratch: &'a mut [Lanes<S>],
 }
@@ -477,14 +485,14 @@ impl<S: Simd> Visitor for Forward<'_, S> {
     #[inline(never)]
     fn visit<B: Bijection>(self) {
         let Self { shape, w, x, width, ladj, keep, kept, scratch } = self;
-        let (seen, kept_len) = (shape.dim + shape.context, B::kept_len(shape));
+        let seen = shape.dim + shape.context;
+        let kept_len = if keep { B::kept_len(shape) } else { 0 };
         let simd = ladj[0].0.simd;
         simd.vectorize(
             #[inline(always)]
             || {
-                let stride = if keep { kept_len } else { 0 };
                 for (g, (x, ladj)) in x.chunks_exact_mut(width).zip(ladj).enumerate() {
-                    let kept = &mut kept[g * stride..][..kept_len];
+                    let kept = &mut kept[g * kept_len..][..kept_len];
                     *ladj = *ladj + B::forward_kept(shape, w, &mut x[..seen], kept, scratch);
                 }
             },

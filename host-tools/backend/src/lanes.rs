@@ -120,6 +120,8 @@ fn polynomial<S: Simd>(x: Lanes<S>, coefficients: &[f32]) -> Lanes<S> {
 }
 
 impl<S: Simd> Real for Lanes<S> {
+    const LANES: usize = LANES;
+
     type Mask = mask32x16<S>;
     /// Whole numbers, because a table is searched by comparing.
     type Index = Self;
@@ -168,23 +170,35 @@ impl<S: Simd> Real for Lanes<S> {
         let square = s * s;
         let series = polynomial(square, &[2.0 / 9.0, 2.0 / 7.0, 2.0 / 5.0, 2.0 / 3.0]);
         let tail = s * square * series;
-        // ln 2 in two parts, the first with few bits, so that e·ln 2 keeps all of its own.
+        // ln 2 in two parts, as for the exponential.
         let small = exponent * self.lift(-2.121_944_4e-4) + tail;
         exponent * self.lift(0.693_359_4) + (s + s + small)
     }
 
-    /// Within 2 ulp on [−87, 88], clamped outside. With self = n ln 2 + r, |r| ≤ ½ ln 2, the
-    /// Taylor series of e^r to r⁷, and 2ⁿ by its bits.
+    /// ln(1 + u) = 2 artanh s = s (2 + 2/3 s² + …), s = u/(2 + u) ≤ ⅓; the series by its Chebyshev
+    /// interpolant in s², off by 8e-9.
+    #[inline(always)]
+    fn ln_one_plus(self) -> Self {
+        let s = self / (self + self.lift(2.0));
+        s * polynomial(s * s, &[0.281_577_8, 0.279_651_58, 0.400_245_96, 0.666_663_2, 2.0])
+    }
+
+    /// Within 2 ulp on [−87, 88], clamped outside. With self = n ln 2 + r, |r| ≤ ½ ln 2, eʳ = 1 + r +
+    /// r² times the Chebyshev interpolant of the rest, off by 1e-8; n is added to the exponent.
     #[inline(always)]
     fn exp(self) -> Self {
         let x = self.max(self.lift(-87.0)).min(self.lift(88.0));
-        let n = Self((x * self.constant(core::f64::consts::LOG2_E)).0.round_ties_even());
-        let r = x - n * self.lift(0.693_359_4) - n * self.lift(-2.121_944_4e-4);
-        let taylor = [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
-        let power = polynomial(r, &taylor);
-        let n: i32x16<S> = n.0.to_int();
-        let bits = (n + i32x16::splat(self.0.simd, 127)) << 23;
-        power * Self(f32x16::from_bits(bits.bitcast::<u32x16<S>>()))
+        // What is added to 1.5 · 2²³ is rounded to a whole number, which stands in the lowest bits.
+        let whole = self.lift(12_582_912.0);
+        let shifted = whole.add_product(x, self.constant(core::f64::consts::LOG2_E));
+        let n = shifted - whole;
+        // ln 2 in two parts, the first with few bits, so that n ln 2 keeps all of its own.
+        let r = x.add_product(n, self.lift(-0.693_359_4));
+        let r = r.add_product(n, self.lift(2.121_944_4e-4));
+        let coefficients =
+            [1.392_618_2e-3, 8.363_178e-3, 4.166_655_6e-2, 1.666_657_6e-1, 0.5, 1.0, 1.0];
+        let bits = polynomial(r, &coefficients).0.to_bits() + (shifted.0.to_bits() << 23);
+        Self(f32x16::from_bits(bits))
     }
 
     #[inline(always)]

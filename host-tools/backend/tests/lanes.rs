@@ -46,6 +46,14 @@ fn ln_is_within_a_few_ulp_away_from_one_and_exact_at_one() {
 }
 
 #[test]
+fn ln_one_plus_is_within_a_few_ulp() {
+    let x = (0..=200).map(|i| (0.9_f64.powi(i)) as f32);
+    let worst = worst(x, f64::ln_1p, |x| in_a_lane!(x, ln_one_plus));
+    assert!(worst < 3e-7, "relative error {worst:e}");
+    assert_eq!(in_a_lane!(0.0, ln_one_plus), 0.0);
+}
+
+#[test]
 fn floor_goes_down_on_both_sides_of_zero() {
     for (x, floor) in [(2.75, 2.0), (-0.25, -1.0), (-3.0, -3.0), (0.0, 0.0), (1e9, 1e9)] {
         assert_eq!(in_a_lane!(x, floor), floor, "{x}");

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use super::train::{Job, STOPPED};
+use super::stop::STOPPED;
+use super::train::Job;
 use super::{ColumnArgs, eval, verify};
 use crate::device::Board;
 use crate::inspect::Inspection;

@@ -8,10 +8,16 @@ mod cost;
 mod demo;
 mod eval;
 mod explain;
+mod export;
+mod flash;
 mod import;
 mod inspect;
+mod monitor;
+mod record;
 mod sample;
 mod score;
+mod source;
+mod stop;
 mod train;
 mod verify;
 
@@ -44,9 +50,13 @@ enum Command {
     Eval(eval::Args),
     Sample(sample::Args),
     Import(import::Args),
+    Export(export::Args),
     Inspect(inspect::Args),
     Verify(verify::Args),
     Cost(cost::Args),
+    Flash(flash::Args),
+    Monitor(monitor::Args),
+    Record(record::Args),
     Bench(bench::Args),
     Explain(explain::Args),
     Demo(demo::Args),
@@ -64,9 +74,13 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Eval(args) => eval::run(&args),
         Command::Sample(args) => sample::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Cost(args) => cost::run(&args),
+        Command::Flash(args) => flash::run(&args),
+        Command::Monitor(args) => monitor::run(&args),
+        Command::Record(args) => record::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Demo(args) => demo::run(&args),

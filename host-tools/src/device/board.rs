@@ -26,8 +26,8 @@ pub(super) struct Build {
     pub(super) folder: &'static str,
     /// Cargo target.
     pub(super) target: &'static str,
-    /// The core, where the target has several.
-    pub(super) flags: &'static str,
+    /// The core, where the target has several, as a flag of the compiler.
+    pub(super) core: &'static str,
     pub(super) emulator: &'static str,
     pub(super) machine: &'static [&'static str],
 }
@@ -67,14 +67,14 @@ impl Board {
         let arm = |folder, target, machine| Build {
             folder,
             target,
-            flags: "",
+            core: "",
             emulator: "qemu-system-arm",
             machine,
         };
         let riscv = |folder, target| Build {
             folder,
             target,
-            flags: "",
+            core: "",
             emulator: "qemu-system-riscv32",
             machine: &["virt", "-bios", "none"],
         };
@@ -86,7 +86,7 @@ impl Board {
             Self::M33 => arm("m33", "thumbv8m.main-none-eabihf", &["mps2-an505"]),
             // Helium has no target of its own.
             Self::M55 => Build {
-                flags: "-Ctarget-cpu=cortex-m55",
+                core: "-Ctarget-cpu=cortex-m55",
                 ..arm("m55", "thumbv8m.main-none-eabihf", &["mps3-an547"])
             },
             Self::Rv32imc => riscv("rv32imc", "riscv32imc-unknown-none-elf"),

@@ -27,7 +27,7 @@ pub struct Prepared {
     /// What was done to the data and should be known.
     pub(super) notes: Vec<String>,
     /// Rows with a label other than 0, as a device gets them.
-    pub(super) anomalies: Store,
+    pub anomalies: Store,
     /// Rows to train on, as the flow gets them.
     train: Store,
     /// The number in the data, from 0, of each row to train on.
@@ -66,7 +66,7 @@ impl Prepared {
     }
 
     /// Held-out rows as a device gets them, without noise.
-    pub(super) fn held_out(&self) -> &Store {
+    pub fn held_out(&self) -> &Store {
         self.raw_held_out.as_ref().unwrap_or(&self.held_out)
     }
 }

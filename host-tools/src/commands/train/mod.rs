@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::ColumnArgs;
+use super::stop::STOPPED;
 use crate::report;
 use crate::train;
 use folder::RunFolder;
@@ -64,13 +65,10 @@ pub(super) struct Args {
     json: bool,
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "it is no number".to_string())?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
-
-/// Exit code of a run that was stopped and can be resumed: a shell's for Ctrl-C.
-pub(super) const STOPPED: u8 = 130;
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if let Some(run) = &args.resume {

@@ -7,10 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
 
-use super::STOPPED;
+use crate::commands::stop;
 use crate::output;
 use crate::train::{self, Epoch, Next, Observer, Origin, State};
 
@@ -31,7 +29,7 @@ impl Watch {
     ///
     /// The operating system has no signals left.
     pub(super) fn new(origin: Origin, path: PathBuf, every: Duration) -> io::Result<Self> {
-        let (bar, stop, saved) = (progress_bar(), stop_flag()?, Instant::now());
+        let (bar, stop, saved) = (progress_bar(), stop::flag()?, Instant::now());
         Ok(Self { bar, stop, origin, path, every, saved })
     }
 
@@ -69,19 +67,6 @@ impl Observer for Watch {
         self.saved = Instant::now();
         Ok(())
     }
-}
-
-/// A flag that Ctrl-C or a polite kill raises. Where it is up already, they end the process.
-fn stop_flag() -> io::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
-        flag::register_conditional_shutdown(signal, STOPPED.into(), Arc::clone(&stop))?;
-        flag::register(signal, Arc::clone(&stop))?;
-    }
-    // A file beyond the user's limit is then an error of the write, as a full disk is.
-    #[cfg(unix)]
-    flag::register(signal_hook::consts::SIGXFSZ, Arc::default())?;
-    Ok(stop)
 }
 
 fn progress_bar() -> ProgressBar {

@@ -1,0 +1,9 @@
+//! What a device tells in lines of text, and how they reach this computer.
+
+mod line;
+mod plot;
+mod stream;
+
+pub use line::{Alarm, Line};
+pub use plot::Plot;
+pub use stream::{Next, Stream};

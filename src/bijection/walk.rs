@@ -1,0 +1,80 @@
+//! A conditioned layer's network under way: what the layer asks of it, whatever the numbers.
+
+use super::kept::Kept;
+use super::transformer::{CONSTANTS, Transformer};
+use crate::conditioner::Conditioner;
+use crate::math::Real;
+use crate::weights::Weights;
+
+/// A network that is given its inputs, then walked step by step.
+pub(super) trait Walk<R: Real> {
+    /// Takes `x` as the inputs from `start` on.
+    fn read(&mut self, start: usize, x: &[R]);
+    /// Evaluates the units that `known` variables unlock, and the step's outputs.
+    fn step(&mut self, known: usize);
+    /// The map of number `i`, forward or inverse: its value, and dz/dx there.
+    fn map<const INVERSE: bool>(&mut self, i: usize, x: R) -> (R, R);
+}
+
+/// A network of floating-point numbers.
+pub(super) struct Float<'s, R, W> {
+    transformer: Transformer,
+    network: Conditioner,
+    constants: [R; CONSTANTS],
+    /// The network's weights, and where those of the next step begin.
+    w: W,
+    at: usize,
+    kept: Kept<'s, R>,
+    /// From one number's outputs and knots to the next one's; 0 where they take turns.
+    output_stride: usize,
+    packed_stride: usize,
+}
+
+impl<'s, R: Real, W: Weights<R>> Float<'s, R, W> {
+    #[inline(always)]
+    pub(super) fn new(
+        transformer: Transformer,
+        network: Conditioner,
+        constants: [R; CONSTANTS],
+        w: W,
+        kept: Kept<'s, R>,
+    ) -> Self {
+        let stride = |all: usize, one: usize| if all > one { one } else { 0 };
+        Self {
+            output_stride: stride(kept.outputs.len(), transformer.output_len()),
+            packed_stride: stride(kept.packed.len(), transformer.packed_len()),
+            transformer,
+            network,
+            constants,
+            w,
+            at: 0,
+            kept,
+        }
+    }
+}
+
+impl<R: Real, W: Weights<R>> Walk<R> for Float<'_, R, W> {
+    #[inline(always)]
+    fn read(&mut self, start: usize, x: &[R]) {
+        self.kept.units.inputs[start..start + x.len()].copy_from_slice(x);
+    }
+    #[inline(always)]
+    fn step(&mut self, known: usize) {
+        let Kept { units, outputs, .. } = &mut self.kept;
+        self.network.unlock(self.w, &mut self.at, known, units);
+        let outputs = &mut outputs[known * self.output_stride..][..self.network.output_len()];
+        self.network.outputs(self.w, &mut self.at, known, units, outputs);
+    }
+    #[inline(always)]
+    fn map<const INVERSE: bool>(&mut self, i: usize, x: R) -> (R, R) {
+        let Self { transformer, constants, .. } = *self;
+        let output = &self.kept.outputs[i * self.output_stride..][..transformer.output_len()];
+        let packed = i * self.packed_stride;
+        let packed = &mut self.kept.packed[packed..][..transformer.packed_len()];
+        if INVERSE {
+            transformer.inverse(constants, output, packed, x)
+        } else {
+            transformer.forward(constants, output, packed, self.kept.keep, x)
+        }
+    }
+}
