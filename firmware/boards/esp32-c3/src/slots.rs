@@ -4,7 +4,7 @@ use esp_hal::peripherals::FLASH;
 use esp_storage::FlashStorage;
 
 /// Where the slots are in a flash of 4 MiB, as on the other boards the last 256 KiB of it.
-const SLOTS_START: u32 = 0x3c_0000;
+const SLOTS_START: u32 = 0x003C0000;
 const SLOT_BYTES: u32 = 128 * 1024;
 /// What memory holds of a slot; a longer model is refused as one that was cut short.
 const COPY_BYTES: usize = 48 * 1024;
