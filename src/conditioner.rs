@@ -234,7 +234,8 @@ pub(crate) struct UnitGradients<'s, R> {
 /// Cuts `len` numbers off the front of `scratch`.
 #[inline(always)]
 pub(crate) fn take<'s, R>(scratch: &mut &'s mut [R], len: usize) -> &'s mut [R] {
-    let (front, rest) = core::mem::take(scratch).split_at_mut(len);
+    // A caller has compared the length; the fallback keeps a panic out of a device's image.
+    let (front, rest) = core::mem::take(scratch).split_at_mut_checked(len).unwrap_or_default();
     *scratch = rest;
     front
 }
@@ -301,7 +302,7 @@ impl Conditioner {
         if known < low || known >= self.steps {
             return 0;
         }
-        let degrees = high - low + 1;
+        let degrees = (high - low + 1).max(1);
         let reached = (known - low + 1).min(degrees);
         if !self.spread || units == 1 || degrees == 1 {
             // Unit i has degree low + i mod degrees.
@@ -312,7 +313,7 @@ impl Conditioner {
         }
         // Unit i has degree low − 1 + round(1 + i (degrees − 1)/(units − 1)), halves to even: those
         // below reached − ½, and on it where reached is even.
-        let (limit, per_unit) = ((2 * reached - 1) * (units - 1), 2 * (degrees - 1));
+        let (limit, per_unit) = ((2 * reached - 1) * (units - 1), (2 * (degrees - 1)).max(1));
         let (below, tie) = (limit / per_unit, limit.is_multiple_of(per_unit));
         if tie && reached % 2 == 1 { below } else { below + 1 }
     }
@@ -429,23 +430,26 @@ impl Conditioner {
             let (from, to) = (self.first_new(layer, known), self.width(layer, known));
             let fan_in = self.fan_in(layer, known);
             let len = (to - from) * (fan_in + 1);
-            let (below, own) = units.active.split_at_mut(start);
-            let own = &mut own[from..to];
+            // As in [`take`], no length is another than its shape's.
+            let (below, own) = units.active.split_at_mut_checked(start).unwrap_or_default();
+            let own = own.get_mut(from..to).unwrap_or_default();
             let source = match layer {
-                0 => &units.inputs[..fan_in],
-                _ => &below[start - self.full_width(layer - 1)..][..fan_in],
+                0 => &*units.inputs,
+                _ => below.get(start - self.full_width(layer - 1)..).unwrap_or_default(),
             };
+            let source = source.get(..fan_in).unwrap_or_default();
             w.part(*at, len).product(source, &[], own);
             *at += len;
             if self.residual && layer > 0 && layer % 2 == 0 {
                 // h grows by the block; its earlier value is kept two layers below.
-                let h = &units.before[start - 2 * self.full_width(0)..][from..to];
-                for (own, h) in own.iter_mut().zip(h) {
+                let h = units.before.get(start - 2 * self.full_width(0) + from..);
+                for (own, h) in own.iter_mut().zip(h.unwrap_or_default()) {
                     *own = *own + *h;
                 }
             }
             if !units.before.is_empty() {
-                units.before[start + from..start + to].copy_from_slice(own);
+                let before = units.before.get_mut(start + from..).unwrap_or_default();
+                before.iter_mut().zip(&*own).for_each(|(before, own)| *before = *own);
             }
             if !(self.residual && layer + 1 == self.layers()) {
                 self.network.activation.forward_all(own);
@@ -466,7 +470,9 @@ impl Conditioner {
     ) {
         let len = self.outputs_len(known);
         let (last, skipped) = self.sources(known);
-        w.part(*at, len).product(&units.active[last], &units.inputs[..skipped], out);
+        let last = units.active.get(last).unwrap_or_default();
+        let skipped = units.inputs.get(..skipped).unwrap_or_default();
+        w.part(*at, len).product(last, skipped, out);
         *at += len;
     }
 

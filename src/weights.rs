@@ -137,8 +137,9 @@ impl<R: Real> Weights<R> for &[R] {
         like: R,
         reached: impl Fn(R) -> bool,
     ) -> (usize, [R; N]) {
-        let missing = || panic!("a table has two rows at least");
-        let (low, rows) = narrow::<STRIDE, _>(self, rows, |row| reached(row[column]), missing);
+        // A table has two rows at least; the fallback keeps a panic out of a device's image.
+        let Some(first) = self.as_chunks().0.first_chunk() else { return (0, [like; N]) };
+        let (low, rows) = narrow::<STRIDE, _>(self, rows, |row| reached(row[column]), || first);
         (low, rows.as_flattened().first_chunk().copied().unwrap_or([like; N]))
     }
     #[inline(always)]

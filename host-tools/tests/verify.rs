@@ -2,11 +2,13 @@
 
 mod support;
 
-use fluxlet::Base;
 use fluxlet::bijection::{Layer, Shape};
+use fluxlet::conditioner::Numbers;
+use fluxlet::{Base, Model};
 use fluxlet_tools::device::{Bench, Board};
+use fluxlet_tools::export;
 use fluxlet_tools::stack::Stack;
-use fluxlet_tools::train::FlowConfig;
+use fluxlet_tools::train::{FlowConfig, Kind};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde_json::{Value, json};
@@ -79,6 +81,28 @@ fn no_image_of_a_rotation_stack_can_panic() {
     for board in Board::ALL {
         let panics = bench.panics(board, &folder.path("model.flx")).unwrap();
         assert_eq!(panics, Vec::<String>::new(), "{}", board.name());
+    }
+}
+
+#[test]
+fn no_image_of_a_stack_with_networks_can_panic() {
+    let folder = Folder::new();
+    let bench = Bench::set_up().unwrap();
+    for kind in [Kind::Coupling, Kind::Autoregressive] {
+        let flow = FlowConfig { kind, hidden: vec![8, 8], components: 1, ..FlowConfig::default() };
+        let stack = flow.stack(4, 0, false).unwrap();
+        let plain = stack.pack(&random_weights(&stack, 0.1, 32), &[]);
+        let inputs = data::normals::<4>(50, 33).concat();
+        for numbers in Numbers::ALL {
+            let model = Model::new_checked(&plain).unwrap();
+            let exported = export::export(&model, numbers, &inputs).unwrap();
+            folder.write("model.flx", exported.bytes);
+            for board in Board::USUAL {
+                let panics = bench.panics(board, &folder.path("model.flx")).unwrap();
+                let image = format!("{kind:?} in {} on {}", numbers.name(), board.name());
+                assert_eq!(panics, Vec::<String>::new(), "{image}");
+            }
+        }
     }
 }
 

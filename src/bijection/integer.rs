@@ -132,6 +132,10 @@ impl<'s, 'm> Integer<'s, 'm> {
 
 impl Walk<f32> for Integer<'_, '_> {
     #[inline(always)]
+    fn zero(&self) -> f32 {
+        0.0
+    }
+    #[inline(always)]
     fn read(&mut self, start: usize, x: &[f32]) {
         let inputs = self.units.inputs.get_mut(start..).unwrap_or_default();
         for (input, x) in inputs.iter_mut().zip(x) {

@@ -169,9 +169,9 @@ pub(super) fn place<R: Real>(
     knots: &mut [R],
     axis: usize,
 ) {
-    let bins = logits.len();
-    let (first, last) = (knots[at(0, axis)], knots[at(bins, axis)]);
-    let inner = knots[3..3 * (bins + 1)].as_chunks_mut::<3>().0;
+    let [first, inner @ ..] = knots.as_chunks_mut::<3>().0 else { return };
+    let (Some(inner), first) = (inner.get_mut(..logits.len()), first[axis]) else { return };
+    let last = inner.last().map_or(first, |knot| knot[axis]);
     // The powers wait in the places of the knots that they will move.
     let shares = Shares::new(logits, limit, first.constant(floor), inner, axis);
     let mut share = first.lift(0.0);
@@ -179,7 +179,9 @@ pub(super) fn place<R: Real>(
         share = shares.next(share, knot[axis]);
         knot[axis] = first.add_product(last - first, share);
     }
-    inner[bins - 1][axis] = last;
+    if let Some(knot) = inner.last_mut() {
+        knot[axis] = last;
+    }
 }
 
 /// What bin `i` takes of an axis.

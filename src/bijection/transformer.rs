@@ -158,9 +158,9 @@ impl Transformer {
     #[inline(always)]
     fn free<R: Real>(self, [low, high, end]: [R; CONSTANTS], output: &[R]) -> Free<'_, R> {
         let bins = self.spline.bins;
-        let (widths, rest) = output.split_at(bins);
-        let (heights, rest) = rest.split_at(bins);
-        let (slopes, lambdas) = rest.split_at(bins - 1);
+        let (widths, rest) = output.split_at_checked(bins).unwrap_or_default();
+        let (heights, rest) = rest.split_at_checked(bins).unwrap_or_default();
+        let (slopes, lambdas) = rest.split_at_checked(bins - 1).unwrap_or_default();
         let limit = if self.soft { Some(Self::soft_limit(low)) } else { None };
         let floor = self.floor();
         Free { low, high, end, widths, heights, slopes, lambdas, limit, floor }
@@ -171,14 +171,17 @@ impl Transformer {
     fn pack<R: Real>(self, free: Free<R>, packed: &mut [R]) {
         let bins = self.spline.bins;
         let Free { low, high, end, .. } = free;
-        packed[..3].copy_from_slice(&[low, low, end]);
-        packed[3 * bins..3 * bins + 3].copy_from_slice(&[high, high, end]);
-        knots::place(free.widths, free.limit, free.floor, packed, X);
-        knots::place(free.heights, free.limit, free.floor, packed, Y);
-        for (j, slope) in free.slopes.iter().enumerate() {
-            packed[knots::at(j + 1, SLOPE)] = *slope;
+        let Some((all, lambdas)) = packed.split_at_mut_checked(3 * (bins + 1)) else { return };
+        let knots = all.as_chunks_mut::<3>().0;
+        if let [first, .., last] = knots {
+            (*first, *last) = ([low, low, end], [high, high, end]);
         }
-        packed[3 * (bins + 1)..].copy_from_slice(free.lambdas);
+        for (knot, slope) in knots.iter_mut().skip(1).zip(free.slopes) {
+            knot[SLOPE] = *slope;
+        }
+        knots::place(free.widths, free.limit, free.floor, all, X);
+        knots::place(free.heights, free.limit, free.floor, all, Y);
+        lambdas.iter_mut().zip(free.lambdas).for_each(|(to, lambda)| *to = *lambda);
     }
 
     /// The spline that `v` goes through along `axis`, its numbers being in `packed`: the whole of it,
@@ -291,7 +294,7 @@ impl Transformer {
     /// Shift and scale.
     #[inline(always)]
     fn affine<R: Real>(self, [low, high, bias]: [R; CONSTANTS], output: &[R]) -> (R, R) {
-        let [shift, s] = [output[0], output[1]];
+        let [shift, s, ..] = *output else { return (low, low) };
         if self.soft {
             let gate = logistic(s + bias);
             ((s.lift(1.0) - gate) * shift, gate)

@@ -8,6 +8,8 @@ use crate::weights::Weights;
 
 /// A network that is given its inputs, then walked step by step.
 pub(super) trait Walk<R: Real> {
+    /// 0, of the layer's kind of numbers.
+    fn zero(&self) -> R;
     /// Takes `x` as the inputs from `start` on.
     fn read(&mut self, start: usize, x: &[R]);
     /// Evaluates the units that `known` variables unlock, and the step's outputs.
@@ -55,22 +57,29 @@ impl<'s, R: Real, W: Weights<R>> Float<'s, R, W> {
 
 impl<R: Real, W: Weights<R>> Walk<R> for Float<'_, R, W> {
     #[inline(always)]
+    fn zero(&self) -> R {
+        self.constants[0].lift(0.0)
+    }
+    #[inline(always)]
     fn read(&mut self, start: usize, x: &[R]) {
-        self.kept.units.inputs[start..start + x.len()].copy_from_slice(x);
+        let inputs = self.kept.units.inputs.get_mut(start..).unwrap_or_default();
+        inputs.iter_mut().zip(x).for_each(|(input, x)| *input = *x);
     }
     #[inline(always)]
     fn step(&mut self, known: usize) {
         let Kept { units, outputs, .. } = &mut self.kept;
         self.network.unlock(self.w, &mut self.at, known, units);
-        let outputs = &mut outputs[known * self.output_stride..][..self.network.output_len()];
+        let outputs = outputs.get_mut(known * self.output_stride..).unwrap_or_default();
+        let outputs = outputs.get_mut(..self.network.output_len()).unwrap_or_default();
         self.network.outputs(self.w, &mut self.at, known, units, outputs);
     }
     #[inline(always)]
     fn map<const INVERSE: bool>(&mut self, i: usize, x: R) -> (R, R) {
         let Self { transformer, constants, .. } = *self;
-        let output = &self.kept.outputs[i * self.output_stride..][..transformer.output_len()];
-        let packed = i * self.packed_stride;
-        let packed = &mut self.kept.packed[packed..][..transformer.packed_len()];
+        let output = self.kept.outputs.get(i * self.output_stride..).unwrap_or_default();
+        let output = output.get(..transformer.output_len()).unwrap_or_default();
+        let packed = self.kept.packed.get_mut(i * self.packed_stride..).unwrap_or_default();
+        let packed = packed.get_mut(..transformer.packed_len()).unwrap_or_default();
         if INVERSE {
             transformer.inverse(constants, output, packed, x)
         } else {

@@ -126,21 +126,23 @@ impl Conditioner {
         for layer in 0..self.layers() {
             let (from, to) = (self.first_new(layer, known), self.width(layer, known));
             let fan_in = self.fan_in(layer, known);
-            let (below, own) = units.active.split_at_mut(start);
-            let own = &mut own[from..to];
+            let (below, own) = units.active.split_at_mut_checked(start).unwrap_or_default();
+            let own = own.get_mut(from..to).unwrap_or_default();
             let source = match layer {
-                0 => &units.inputs[..fan_in],
-                _ => &below[start - self.full_width(layer - 1)..][..fan_in],
+                0 => &*units.inputs,
+                _ => below.get(start - self.full_width(layer - 1)..).unwrap_or_default(),
             };
+            let source = source.get(..fan_in).unwrap_or_default();
             product(w, source, &[], MAX_UNIT, own);
             if self.residual && layer > 0 && layer % 2 == 0 {
-                let h = &units.before[start - 2 * self.full_width(0)..][from..to];
-                for (own, h) in own.iter_mut().zip(h) {
+                let h = units.before.get(start - 2 * self.full_width(0) + from..);
+                for (own, h) in own.iter_mut().zip(h.unwrap_or_default()) {
                     *own = own.wrapping_add(*h).clamp(-MAX_UNIT, MAX_UNIT);
                 }
             }
             if self.residual {
-                units.before[start + from..start + to].copy_from_slice(own);
+                let before = units.before.get_mut(start + from..).unwrap_or_default();
+                before.iter_mut().zip(&*own).for_each(|(before, own)| *before = *own);
             }
             if !(self.residual && layer + 1 == self.layers()) {
                 for a in own.iter_mut() {
@@ -161,7 +163,9 @@ impl Conditioner {
         out: &mut [i32],
     ) {
         let (last, skipped) = self.sources(known);
-        product(w, &units.active[last], &units.inputs[..skipped], MAX_OUTPUT, out);
+        let last = units.active.get(last).unwrap_or_default();
+        let skipped = units.inputs.get(..skipped).unwrap_or_default();
+        product(w, last, skipped, MAX_OUTPUT, out);
     }
 }
 
