@@ -174,8 +174,7 @@ impl Walk<f32> for Integer<'_, '_> {
         if INVERSE {
             RationalQuadratic::inverse(&bin, x.max(bin.y0).min(bin.y1))
         } else {
-            let (z, slope, _) = RationalQuadratic::forward(&bin, x.max(bin.x0).min(bin.x1));
-            (z, slope)
+            RationalQuadratic::forward(&bin, x.max(bin.x0).min(bin.x1))
         }
     }
 }

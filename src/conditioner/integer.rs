@@ -178,7 +178,7 @@ mod tests {
         for sum in [0, 1, -1, 12_345_678, -12_345_678, i32::MAX, i32::MIN + 65_536] {
             for m in [1, 700, 32_768, 65_535_u32] {
                 for n in [0, 3, 15, 31] {
-                    let exact = i64::from(sum) * i64::from(m) >> (16 + n);
+                    let exact = (i64::from(sum) * i64::from(m)) >> (16 + n);
                     assert_eq!(i64::from(rescale(sum, m | n << 16)), exact, "{sum} {m} {n}");
                 }
             }

@@ -116,7 +116,6 @@ impl Kind for Integers<'_> {
         let (left, right) = (knot(k), knot(k + 1));
         let x = if x >= left[0] { x } else { left[0] };
         let x = if right[0] >= x { x } else { right[0] };
-        let [y, slope, _] = quadratic_bin(x, left, right);
-        (y, slope)
+        quadratic_bin(x, left, right)
     }
 }
