@@ -657,10 +657,7 @@ impl<'m> Model<'m> {
 
     /// Names of the inputs, if the model has them and the build reads them, which is its feature `text`.
     pub fn names(&self) -> Option<impl Iterator<Item = &'m str>> {
-        #[expect(
-            clippy::manual_pattern_char_comparison,
-            reason = "the search for a single char holds a panic that the compiler cannot rule out"
-        )]
+        // The search for a single `char` holds a panic that the compiler cannot rule out.
         self.names.map(|names| names.split_terminator(['\n']))
     }
 
