@@ -39,6 +39,16 @@ pub(crate) fn words(layer: Layer, shape: Shape, random: &mut Random) -> Vec<f32>
     w
 }
 
+/// The words of a layer of `f16` as those of the same layer in `f32`.
+pub(crate) fn widened(layer: Layer, shape: Shape, words: &[f32]) -> Vec<f32> {
+    let (network, start) = layer.conditioner(shape).expect("a layer with a network");
+    let (constants, halves) = words.split_at(start);
+    let halves = halves.iter().map(|word| word.to_bits());
+    let halves = halves.flat_map(|word| [word as u16, (word >> 16) as u16]);
+    let weights = halves.map(|half| half::f16::from_bits(half).to_f32());
+    constants.iter().copied().chain(weights.take(network.weight_len())).collect()
+}
+
 /// Rows of random bytes; their scales keep units in the middle of their range, and logits too.
 fn integers(network: Conditioner, random: &mut Random) -> Vec<f32> {
     let mut words = vec![700.0_f32.to_bits()];
