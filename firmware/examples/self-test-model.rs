@@ -1,5 +1,6 @@
-//! Writes the model that the image holds when no other is given: every kind of layer once, with
-//! pseudo-random weights. Run here as `cargo run --example self-test-model`.
+//! Writes the models that images test themselves with, of pseudo-random weights: every kind of layer
+//! once, which the image holds when no other model is given, and networks in other numbers than `f32`.
+//! Run here as `cargo run --example self-test-model`.
 
 use std::error::Error;
 use std::fs;
@@ -13,23 +14,29 @@ use fluxlet::{Base, model::tag};
 // Neither a power of two nor a multiple of the four lanes of a sum, so that the tails run too.
 const DIM: usize = 6;
 const CONTEXT: usize = 2;
-const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models/self-test.flx");
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/models");
 
 fn main() -> Result<(), Box<dyn Error>> {
+    let layers = layers();
+    for layer in Layer::ALL {
+        assert!(layers.iter().any(|(own, _)| own == layer), "{} is missing", layer.name());
+    }
+    write("self-test.flx", &layers)?;
+    // A model of its own: with every layer beside them they would be more than the smallest board holds.
+    write("numbers.flx", &in_other_numbers())
+}
+
+fn write(name: &str, layers: &[(Layer, Shape)]) -> Result<(), Box<dyn Error>> {
     let mut state = 1_u32;
     // Multiplier and increment of Numerical Recipes' `ranqd1`; numbers in [-1, 1).
     let mut random = || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (state as i32 >> 8) as f32 / 8_388_608.0
     };
-    let layers = layers();
-    for layer in Layer::ALL {
-        assert!(layers.iter().any(|(own, _)| own == layer), "{} is missing", layer.name());
-    }
     let base = Base::Mixture(2);
 
     let mut weights = Vec::new();
-    for &(layer, shape) in &layers {
+    for &(layer, shape) in layers {
         // Other numbers than f32 take the place of a network's.
         let (numbers, shape) = (shape.numbers, Shape { numbers: Numbers::F32, ..shape });
         let mut w = vec![0.0; layer.weight_len(shape)];
@@ -74,18 +81,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let scale: Vec<u8> =
         [0.5_f32, -0.5, 0.25, 0.75].iter().flat_map(|number| number.to_le_bytes()).collect();
     let sections = [(tag::CONTEXT, &scale[..]), (tag::PROVENANCE, provenance)];
-    let parts = Parts {
-        dim: DIM,
-        context: CONTEXT,
-        layers: &layers,
-        base,
-        weights: &weights,
-        sections: &sections,
-    };
+    let parts =
+        Parts { dim: DIM, context: CONTEXT, layers, base, weights: &weights, sections: &sections };
     let mut bytes = vec![0; parts.byte_len()];
     parts.write(&mut bytes);
     fluxlet::Model::new_checked(&bytes)?;
-    fs::write(PATH, bytes)?;
+    fs::write(format!("{FOLDER}/{name}"), bytes)?;
     Ok(())
 }
 
@@ -149,6 +150,44 @@ fn layers() -> Vec<(Layer, Shape)> {
         network: network([11, 7, 0, 0], Activation::Tanh),
         ..shape(3, option::CONTEXT | option::SKIP | option::SPREAD)
     };
+    let conditional = Shape {
+        context: CONTEXT,
+        transformer: Layer::LowerUpper,
+        network: network([5, 0, 0, 0], Activation::Elu),
+        ..shape(0, option::CONTEXT)
+    };
+    vec![
+        (Layer::Domain, shape(3, 0)),
+        (Layer::Affine, shape(0, 0)),
+        (Layer::Householder, shape(3, 0)),
+        (Layer::RationalQuadratic, shape(8, Tails::Identity as u8)),
+        (Layer::Permutation, shape(0, 0)),
+        (Layer::Dct, shape(0, 0)),
+        (Layer::RationalLinear, shape(8, Tails::Linear as u8)),
+        (Layer::Coupling, coupling),
+        (Layer::LowerUpper, backwards(shape(0, 0))),
+        (Layer::Autoregressive, backwards(autoregressive)),
+        (Layer::MatrixExponential, backwards(shape(8, 0))),
+        (Layer::RationalQuadratic, backwards(shape(5, Tails::Linear as u8))),
+        (Layer::Conditional, conditional),
+        (Layer::LowerCholesky, shape(0, 0)),
+        (Layer::Haar, shape(0, 1)),
+        (Layer::Planar, shape(0, 0)),
+        (Layer::Radial, shape(0, 0)),
+        (Layer::Sylvester, shape(2, 0)),
+        (Layer::LeakyRelu, backwards(shape(0, 0))),
+        (Layer::Power, shape(0, 0)),
+        (Layer::Softplus, shape(0, 0)),
+        (Layer::Tanh, shape(0, 0)),
+        (Layer::Exp, shape(0, 0)),
+    ]
+}
+
+/// Conditioned layers of both other kinds of number, forward and backwards.
+fn in_other_numbers() -> Vec<(Layer, Shape)> {
+    let shape = |arg, option| Shape::new(DIM, arg, option);
+    let backwards = |shape: Shape| Shape { inverted: true, ..shape };
+    let network = |hidden, activation| Network { hidden, activation };
     let whole = |split, transformer, hidden, activation, shape| Shape {
         context: CONTEXT,
         split,
@@ -178,43 +217,22 @@ fn layers() -> Vec<(Layer, Shape)> {
         Activation::LeakyRelu,
         shape(3, option::CONTEXT),
     );
-    let half_autoregressive = Shape { numbers: Numbers::F16, ..autoregressive };
+    let half = |shape: Shape| Shape { numbers: Numbers::F16, ..shape };
     let conditional = Shape {
         context: CONTEXT,
         transformer: Layer::LowerUpper,
-        network: network([5, 0, 0, 0], Activation::Elu),
+        network: network([5, 0, 0, 0], Activation::Relu),
         ..shape(0, option::CONTEXT)
     };
     vec![
-        (Layer::Domain, shape(3, 0)),
         (Layer::Affine, shape(0, 0)),
-        (Layer::Householder, shape(3, 0)),
-        (Layer::RationalQuadratic, shape(8, Tails::Identity as u8)),
-        (Layer::Permutation, shape(0, 0)),
-        (Layer::Dct, shape(0, 0)),
-        (Layer::RationalLinear, shape(8, Tails::Linear as u8)),
-        (Layer::Coupling, coupling),
-        (Layer::LowerUpper, backwards(shape(0, 0))),
-        (Layer::Autoregressive, backwards(autoregressive)),
         (Layer::Coupling, whole_coupling),
         (Layer::Permutation, shape(0, 0)),
         (Layer::Coupling, backwards(whole_linear)),
         (Layer::Autoregressive, whole_autoregressive),
         (Layer::Coupling, backwards(whole_coupling)),
-        (Layer::Autoregressive, half_autoregressive),
-        (Layer::MatrixExponential, backwards(shape(8, 0))),
-        (Layer::RationalQuadratic, backwards(shape(5, Tails::Linear as u8))),
-        (Layer::Conditional, conditional),
-        (Layer::Conditional, Shape { numbers: Numbers::F16, ..conditional }),
-        (Layer::LowerCholesky, shape(0, 0)),
-        (Layer::Haar, shape(0, 1)),
-        (Layer::Planar, shape(0, 0)),
-        (Layer::Radial, shape(0, 0)),
-        (Layer::Sylvester, shape(2, 0)),
-        (Layer::LeakyRelu, backwards(shape(0, 0))),
-        (Layer::Power, shape(0, 0)),
-        (Layer::Softplus, shape(0, 0)),
-        (Layer::Tanh, shape(0, 0)),
-        (Layer::Exp, shape(0, 0)),
+        (Layer::Autoregressive, half(whole_autoregressive)),
+        (Layer::Coupling, half(whole_coupling)),
+        (Layer::Conditional, half(conditional)),
     ]
 }

@@ -55,24 +55,26 @@ mod tests {
     extern crate std;
 
     use super::*;
-    use crate::embedded;
     use std::format;
     use std::vec;
 
     #[test]
-    fn this_machine_computes_the_digest_that_the_boards_print() {
-        let model = fluxlet::Model::new_checked(embedded::bytes()).unwrap();
-        let mut row = vec![0.0; embedded::INPUT_LEN];
-        let mut work = vec![0.0; embedded::WORK_LEN];
-        let digest = run(&mut row, |row| {
-            let log_prob = fluxlet::log_prob(&model, row, &mut work);
-            assert!(log_prob > fluxlet::LOG_PROB_MIN, "a row is out of the layers' range");
-            log_prob
-        });
-
-        let expected = format!("digest {digest:016x}");
-        let printed = include_str!("../self-test.out");
-        assert!(printed.lines().any(|line| line == expected), "{expected} not in:\n{printed}");
+    fn this_machine_computes_the_digests_that_the_boards_print() {
+        for (bytes, printed) in [
+            (fluxlet::include_model!("../models/self-test.flx"), include_str!("../self-test.out")),
+            (fluxlet::include_model!("../models/numbers.flx"), include_str!("../numbers.out")),
+        ] {
+            let model = fluxlet::Model::new_checked(bytes).unwrap();
+            let mut row = vec![0.0; model.input_len()];
+            let mut work = vec![0.0; model.work_len()];
+            let digest = run(&mut row, |row| {
+                let log_prob = fluxlet::log_prob(&model, row, &mut work);
+                assert!(log_prob > fluxlet::LOG_PROB_MIN, "a row is out of the layers' range");
+                log_prob
+            });
+            let expected = format!("digest {digest:016x}");
+            assert!(printed.lines().any(|line| line == expected), "{expected} not in:\n{printed}");
+        }
     }
 
     #[test]

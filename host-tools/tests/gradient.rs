@@ -86,12 +86,12 @@ fn lanes_agree_on_networks_with_and_without_context() {
     let mut rng = ChaCha8Rng::seed_from_u64(5);
     for (dim, kind, spline, activation, residual, context) in [
         (6, Kind::Coupling, Spline::Quadratic, Act::Relu, false, 0),
-        // One number is mapped.
-        (2, Kind::Coupling, Spline::Quadratic, Act::Relu, false, 0),
         (6, Kind::Coupling, Spline::Linear, Act::Silu, true, 2),
         (6, Kind::Autoregressive, Spline::Quadratic, Act::Elu, true, 1),
         (6, Kind::Autoregressive, Spline::Linear, Act::Tanh, false, 0),
         (6, Kind::Autoregressive, Spline::Affine, Act::Relu, false, 2),
+        // One number is mapped.
+        (2, Kind::Coupling, Spline::Quadratic, Act::Relu, false, 0),
     ] {
         let hidden = if residual { vec![9, 2] } else { vec![9, 12] };
         let flow =

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use fluxlet::bijection::{Layer, Shape};
+use fluxlet::conditioner::Numbers;
 use fluxlet::{Base, Model};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -18,13 +19,15 @@ use crate::bench::Flow;
 use crate::device::{Bench, Board, DoesNotFit};
 use crate::explain::measured::Measured;
 use crate::explain::shape;
+use crate::export::export;
 use crate::output;
 use crate::stack::Stack;
 
 /// Measure flash, memory and instructions of a model on emulated microcontrollers.
 ///
 /// Without MODEL, the reference models are measured, with random weights: the rotation stack (D = 16,
-/// L = 4, M = 4, K = 12) and the coupling flow (five layers, D = 8, K = 8, networks [64, 64]).
+/// L = 4, M = 4, K = 12) and the coupling flow (five layers, D = 8, K = 8, networks [64, 64]), which is
+/// measured in int8 too.
 /// Instructions are counted one by one in QEMU over 100 rows; the stack is painted and scanned. Cycles
 /// are LLVM's estimate for the first row, where it has a model of the core and llvm-mca 19 or newer is
 /// installed.
@@ -89,7 +92,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             let name = path.file_stem().unwrap_or_default().to_string_lossy();
             vec![(name.into_owned(), super::read_model(path)?)]
         }
-        None => references(),
+        None => references()?,
     };
     let bench = Bench::set_up()?;
     let mut rows = Vec::new();
@@ -114,10 +117,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The flows that are benchmarked, with random weights.
-fn references() -> Vec<(String, Vec<u8>)> {
-    let flows = [Flow::Rotation, Flow::Coupling].into_iter();
-    flows.map(|flow| (flow.name().into(), random_model(&flow.stack(), 0.5))).collect()
+/// Two of the flows that are benchmarked, with random weights, and one of them in whole numbers.
+fn references() -> anyhow::Result<Vec<(String, Vec<u8>)>> {
+    let [rotation, coupling] =
+        [Flow::Rotation, Flow::Coupling].map(|flow| random_model(&flow.stack(), 0.5));
+    let model = super::model(&coupling);
+    let readings = super::verify::random_inputs(&model, 1000);
+    let int8 = export(&model, Numbers::Int8, &readings)?.bytes;
+    let models = [("rotation", rotation), ("coupling", coupling), ("coupling int8", int8)];
+    Ok(models.map(|(name, bytes)| (name.into(), bytes)).into())
 }
 
 /// Measures one model on one board.
