@@ -357,6 +357,7 @@ struct Record {
 
 impl Record {
     /// Takes the next record off `words`; `None` where they end within it.
+    #[inline(always)]
     fn read(words: &mut &[[u8; field::RECORD]], dim: usize, context: usize) -> Option<Self> {
         let ([code, option, low, high], rest) = words.split_first()?;
         *words = rest;

@@ -284,6 +284,7 @@ macro_rules! layers {
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
 
             /// The layer of this code.
+            #[inline(always)]
             pub fn from_code(code: u8) -> Option<Self> {
                 match code {
                     $($code => Some(Self::$name),)*
