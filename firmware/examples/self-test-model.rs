@@ -7,7 +7,7 @@ use std::fs;
 
 use fluxlet::bijection::domain::Kind;
 use fluxlet::bijection::{Domain, Layer, Shape, Tails, option};
-use fluxlet::conditioner::{Activation, Conditioner, Network, Numbers};
+use fluxlet::conditioner::{Activation, Conditioner, MAX_DEPTH, Network, Numbers};
 use fluxlet::model::Parts;
 use fluxlet::{Base, model::tag};
 
@@ -131,12 +131,31 @@ fn words(
     }
 }
 
+fn shape(arg: usize, option: u8) -> Shape {
+    Shape::new(DIM, arg, option)
+}
+
+fn backwards(shape: Shape) -> Shape {
+    Shape { inverted: true, ..shape }
+}
+
+fn network(hidden: [u16; MAX_DEPTH], activation: Activation) -> Network {
+    Network { hidden, activation }
+}
+
+/// A matrix that turns with the context.
+fn conditional(activation: Activation) -> Shape {
+    Shape {
+        context: CONTEXT,
+        transformer: Layer::LowerUpper,
+        network: network([5, 0, 0, 0], activation),
+        ..shape(0, option::CONTEXT)
+    }
+}
+
 /// Every kind of layer; some run backwards. What maps to a part of the line stands where the next
 /// can read it.
 fn layers() -> Vec<(Layer, Shape)> {
-    let shape = |arg, option| Shape::new(DIM, arg, option);
-    let backwards = |shape: Shape| Shape { inverted: true, ..shape };
-    let network = |hidden, activation| Network { hidden, activation };
     let coupling = Shape {
         context: CONTEXT,
         split: 2,
@@ -149,12 +168,6 @@ fn layers() -> Vec<(Layer, Shape)> {
         transformer: Layer::RationalLinear,
         network: network([11, 7, 0, 0], Activation::Tanh),
         ..shape(3, option::CONTEXT | option::SKIP | option::SPREAD)
-    };
-    let conditional = Shape {
-        context: CONTEXT,
-        transformer: Layer::LowerUpper,
-        network: network([5, 0, 0, 0], Activation::Elu),
-        ..shape(0, option::CONTEXT)
     };
     vec![
         (Layer::Domain, shape(3, 0)),
@@ -169,7 +182,7 @@ fn layers() -> Vec<(Layer, Shape)> {
         (Layer::Autoregressive, backwards(autoregressive)),
         (Layer::MatrixExponential, backwards(shape(8, 0))),
         (Layer::RationalQuadratic, backwards(shape(5, Tails::Linear as u8))),
-        (Layer::Conditional, conditional),
+        (Layer::Conditional, conditional(Activation::Elu)),
         (Layer::LowerCholesky, shape(0, 0)),
         (Layer::Haar, shape(0, 1)),
         (Layer::Planar, shape(0, 0)),
@@ -185,9 +198,6 @@ fn layers() -> Vec<(Layer, Shape)> {
 
 /// Conditioned layers of both other kinds of number, forward and backwards.
 fn in_other_numbers() -> Vec<(Layer, Shape)> {
-    let shape = |arg, option| Shape::new(DIM, arg, option);
-    let backwards = |shape: Shape| Shape { inverted: true, ..shape };
-    let network = |hidden, activation| Network { hidden, activation };
     let whole = |split, transformer, hidden, activation, shape| Shape {
         context: CONTEXT,
         split,
@@ -218,12 +228,6 @@ fn in_other_numbers() -> Vec<(Layer, Shape)> {
         shape(3, option::CONTEXT),
     );
     let half = |shape: Shape| Shape { numbers: Numbers::F16, ..shape };
-    let conditional = Shape {
-        context: CONTEXT,
-        transformer: Layer::LowerUpper,
-        network: network([5, 0, 0, 0], Activation::Relu),
-        ..shape(0, option::CONTEXT)
-    };
     vec![
         (Layer::Affine, shape(0, 0)),
         (Layer::Coupling, whole_coupling),
@@ -233,6 +237,6 @@ fn in_other_numbers() -> Vec<(Layer, Shape)> {
         (Layer::Coupling, backwards(whole_coupling)),
         (Layer::Autoregressive, half(whole_autoregressive)),
         (Layer::Coupling, half(whole_coupling)),
-        (Layer::Conditional, half(conditional)),
+        (Layer::Conditional, half(conditional(Activation::Relu))),
     ]
 }

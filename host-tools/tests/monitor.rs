@@ -20,25 +20,9 @@ const TOLD: &[u8] = b"\xff\x00\xfe half a li\n\
     refused the model has 9 bytes, a slot has room for 8\n\
     score 4 -4.0 0.3 no";
 
-/// Runs the command with `input` on its standard input.
-fn piped(folder: &Folder, line: &str, input: &[u8]) -> Ran {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_fluxlet"))
-        .args(line.split(' '))
-        .current_dir(folder.path(""))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(input).unwrap();
-    let output = child.wait_with_output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
-}
-
 #[test]
 fn lines_are_shown_and_noise_is_counted() {
-    let Ran { code, stdout, stderr } = piped(&Folder::new(), "monitor -", TOLD);
+    let Ran { code, stdout, stderr } = Folder::new().piped("monitor -", TOLD);
     let expected = "\
 model 7b36ad6b, 600 inputs, slot b
        0  log_prob      -4.0265  p 0.3100
@@ -59,7 +43,7 @@ fn parse(text: &str) -> Vec<Value> {
 
 #[test]
 fn machines_get_a_line_of_json_for_each() {
-    let Ran { code, stdout, stderr } = piped(&Folder::new(), "monitor - --json", TOLD);
+    let Ran { code, stdout, stderr } = Folder::new().piped("monitor - --json", TOLD);
     assert_eq!((code, stderr.as_str()), (Some(0), ""));
     let lines = parse(&stdout);
     assert_eq!(
@@ -80,7 +64,7 @@ fn machines_get_a_line_of_json_for_each() {
 fn nothing_but_noise_is_no_error() {
     let noise: Vec<u8> = (0..100_000_u32).map(|i| (i.wrapping_mul(i) / 7 + i) as u8).collect();
     for input in [&noise[..], b"", b"\n\n\r\n", &[b'x'; 5000]] {
-        let Ran { code, stdout, stderr } = piped(&Folder::new(), "monitor -", input);
+        let Ran { code, stdout, stderr } = Folder::new().piped("monitor -", input);
         assert_eq!((code, stderr.as_str()), (Some(0), ""));
         assert!(
             stdout.starts_with("scores 0, alarms 0, faults 0, lines not understood "),
@@ -141,19 +125,10 @@ scores 1, alarms 0, faults 0, lines not understood 0
     assert_eq!(output.status.code(), Some(2));
 }
 
-/// Both ends of a serial line, and the path of the second.
-#[cfg(target_os = "linux")]
-fn serial_line() -> (serial2::SerialPort, serial2::SerialPort, std::path::PathBuf) {
-    use std::os::fd::AsRawFd;
-    let (near, far) = serial2::SerialPort::pair().unwrap();
-    let path = std::fs::read_link(format!("/proc/self/fd/{}", far.as_raw_fd())).unwrap();
-    (near, far, path)
-}
-
 #[test]
 #[cfg(target_os = "linux")]
 fn a_device_on_a_serial_port_is_asked_for_its_model_and_shown_until_ctrl_c() {
-    let (near, _far, path) = serial_line();
+    let (near, _far, path) = support::serial_line();
     let child = Command::new(env!("CARGO_BIN_EXE_fluxlet"))
         .args(["monitor", "--port", path.to_str().unwrap()])
         .stdout(Stdio::piped())
@@ -182,7 +157,7 @@ scores 1, alarms 0, faults 0, lines not understood 1
 #[test]
 #[cfg(target_os = "linux")]
 fn a_terminal_shows_a_plot() {
-    let (near, _far, path) = serial_line();
+    let (near, _far, path) = support::serial_line();
     let terminal = std::fs::File::options().write(true).open(path).unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_fluxlet"))
         .args(["monitor", "-"])

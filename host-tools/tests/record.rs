@@ -2,35 +2,9 @@
 
 mod support;
 
-use std::io::Write;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 
 use support::{Folder, Ran, data};
-
-fn start(folder: &Folder, line: &str) -> Child {
-    Command::new(env!("CARGO_BIN_EXE_fluxlet"))
-        .args(line.split(' '))
-        .current_dir(folder.path(""))
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
-fn end(child: Child) -> Ran {
-    let output = child.wait_with_output().unwrap();
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Ran { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
-}
-
-/// Runs the command with `input` on its standard input.
-fn piped(folder: &Folder, line: &str, input: &[u8]) -> Ran {
-    let mut child = start(folder, line);
-    // A recording that has enough closes the pipe.
-    let _ = child.stdin.take().unwrap().write_all(input);
-    end(child)
-}
 
 const TOLD: &[u8] = b"ple 3 4\nmodel 7b36ad6b 3 a\nsample 0.1 -1 1e-3\nscore 0 -4.0 0.3 none -\n\
     sample 1 2 3\r\nsample 1 2\n\xff\xff\nsample 16777216 -0 0.30000001\nsample 4 5 6";
@@ -38,7 +12,7 @@ const TOLD: &[u8] = b"ple 3 4\nmodel 7b36ad6b 3 a\nsample 0.1 -1 1e-3\nscore 0 -
 #[test]
 fn readings_become_rows_and_nothing_else_does() {
     let folder = Folder::new();
-    let Ran { code, stdout, stderr } = piped(&folder, "record - -o x.csv", TOLD);
+    let Ran { code, stdout, stderr } = folder.piped("record - -o x.csv", TOLD);
     let said = "\
 wrote x.csv: 3 readings of 3 numbers
 note: 4 lines were not understood; readings may be missing
@@ -51,10 +25,10 @@ note: 4 lines were not understood; readings may be missing
 #[test]
 fn a_count_ends_the_recording_and_names_are_given() {
     let folder = Folder::new();
-    let Ran { code, stdout, .. } = piped(&folder, "record - -o x.csv -n 2 --names a,b,c", TOLD);
+    let Ran { code, stdout, .. } = folder.piped("record - -o x.csv -n 2 --names a,b,c", TOLD);
     assert_eq!(code, Some(0), "{stdout}");
     assert_eq!(folder.text("x.csv"), "a,b,c\n0.1,-1,0.001\n1,2,3\n");
-    piped(&folder, "record - -o one.csv", b"sample 1\nsample 2\n");
+    folder.piped("record - -o one.csv", b"sample 1\nsample 2\n");
     assert_eq!(folder.text("one.csv"), "c1\n1\n2\n");
 }
 
@@ -63,7 +37,7 @@ fn what_is_recorded_can_be_trained_on() {
     let folder = Folder::new();
     let rows = data::normals::<3>(300, 7);
     let lines: String = rows.iter().map(|[x, y, z]| format!("sample {x} {y} {z}\n")).collect();
-    piped(&folder, "record - -o x.csv", lines.as_bytes());
+    folder.piped("record - -o x.csv", lines.as_bytes());
     folder.ok("train x.csv -o run --epochs 1");
     let expected: String = rows.iter().map(|[x, y, z]| format!("{x},{y},{z}\n")).collect();
     assert_eq!(folder.text("x.csv"), format!("x,y,z\n{expected}"));
@@ -82,12 +56,12 @@ fn without_a_reading_there_is_no_file_and_a_reason() {
         ),
         (b"sample 1 2\n", "a reading has 2 numbers, --names has 3"),
     ] {
-        let Ran { code, stdout, stderr } = piped(&folder, "record - -o x.csv --names a,b,c", input);
+        let Ran { code, stdout, stderr } = folder.piped("record - -o x.csv --names a,b,c", input);
         let expected = format!("error: failed to record from standard input: {reason}\n");
         assert_eq!((code, stdout.as_str(), stderr), (Some(2), "", expected));
         assert_eq!(folder.entries(), [""; 0]);
     }
-    let ran = piped(&folder, "record - -o no/x.csv", b"sample 1\n");
+    let ran = folder.piped("record - -o no/x.csv", b"sample 1\n");
     assert!(
         ran.stderr.starts_with("error: failed to write no/x.csv: No such file"),
         "{}",
@@ -106,11 +80,9 @@ fn without_a_reading_there_is_no_file_and_a_reason() {
 #[test]
 #[cfg(target_os = "linux")]
 fn ctrl_c_keeps_what_came_and_tells_the_device_to_stop() {
-    use std::os::fd::AsRawFd;
     let folder = Folder::new();
-    let (near, far) = serial2::SerialPort::pair().unwrap();
-    let path = std::fs::read_link(format!("/proc/self/fd/{}", far.as_raw_fd())).unwrap();
-    let child = start(&folder, &format!("record --port {} -o x.csv", path.display()));
+    let (near, _far, path) = support::serial_line();
+    let child = folder.start(&format!("record --port {} -o x.csv", path.display()));
     let mut command = [0];
     near.read_exact(&mut command).unwrap();
     assert_eq!(command, *b"r");
@@ -118,7 +90,7 @@ fn ctrl_c_keeps_what_came_and_tells_the_device_to_stop() {
     std::thread::sleep(std::time::Duration::from_secs(2));
     let killed = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
     assert!(killed.success());
-    let Ran { code, stdout, stderr } = end(child);
+    let Ran { code, stdout, stderr } = Ran::wait(child);
     assert_eq!((code, stderr.as_str()), (Some(0), ""), "{stdout}");
     assert_eq!(folder.text("x.csv"), "x,y,z\n1,2,3\n4,5,6\n");
     // It may have asked again before the first reading came.

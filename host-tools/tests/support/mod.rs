@@ -6,8 +6,9 @@ pub(crate) mod data;
 pub(crate) mod models;
 
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -19,6 +20,31 @@ pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
+}
+
+impl Ran {
+    fn new(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self {
+            code: output.status.code(),
+            stdout: text(output.stdout),
+            stderr: text(output.stderr),
+        }
+    }
+
+    /// What a command that was started comes to.
+    pub(crate) fn wait(child: Child) -> Self {
+        Self::new(child.wait_with_output().unwrap())
+    }
+}
+
+/// Both ends of a serial line, and the path of the second.
+#[cfg(target_os = "linux")]
+pub(crate) fn serial_line() -> (serial2::SerialPort, serial2::SerialPort, PathBuf) {
+    use std::os::fd::AsRawFd;
+    let (near, far) = serial2::SerialPort::pair().unwrap();
+    let path = fs::read_link(format!("/proc/self/fd/{}", far.as_raw_fd())).unwrap();
+    (near, far, path)
 }
 
 impl Folder {
@@ -50,19 +76,31 @@ impl Folder {
         entries
     }
 
-    /// Runs the command with `line` as its arguments, none of which may hold a blank.
+    /// The command with `line` as its arguments, none of which may hold a blank.
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fluxlet"));
+        command.args(line.split_whitespace()).current_dir(self.0.path());
+        command
+    }
+
+    /// Runs the command with nothing on its standard input.
     pub(crate) fn run(&self, line: &str) -> Ran {
-        let output = Command::new(env!("CARGO_BIN_EXE_fluxlet"))
-            .args(line.split_whitespace())
-            .current_dir(self.0.path())
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        Ran {
-            code: output.status.code(),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
+        Ran::new(self.command(line).stdin(Stdio::null()).output().unwrap())
+    }
+
+    /// Starts the command; [`Ran::wait`] ends it.
+    pub(crate) fn start(&self, line: &str) -> Child {
+        let mut command = self.command(line);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    /// Runs the command with `input` on its standard input, which it may close when it has enough.
+    pub(crate) fn piped(&self, line: &str, input: &[u8]) -> Ran {
+        let mut child = self.start(line);
+        if let Err(error) = child.stdin.take().unwrap().write_all(input) {
+            assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "fluxlet {line}");
         }
+        Ran::wait(child)
     }
 
     /// Runs a command that must succeed and be silent on standard error; gives its output.
