@@ -62,6 +62,15 @@ pub struct Kernel {
     pub instructions: u64,
 }
 
+/// What code takes of a board.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Footprint {
+    /// Bytes of flash.
+    pub code_bytes: u64,
+    /// Bytes of RAM that are held from start to end, beside the stack.
+    pub static_ram_bytes: u64,
+}
+
 /// What a run of the scorer gave.
 pub struct Scores {
     /// Bits of each row's log_prob.
@@ -135,27 +144,21 @@ impl Bench {
         Ok(Scorer { board, folder, plugin, elf })
     }
 
-    /// Bytes of flash that the scorer alone takes: no files, no log, and without the model.
-    pub fn code_bytes(&self, board: Board, model: &Path) -> anyhow::Result<u64> {
+    /// What the scorer alone takes of a board: no files, no log, and without the model.
+    pub fn footprint(&self, board: Board, model: &Path) -> anyhow::Result<Footprint> {
         let image = self.image(board, "bare", model)?;
         let elf = object::File::parse(&*image)?;
-        let in_flash = [".vector_table", ".init", ".init.trap", ".text", ".rodata", ".data"];
-        let flash: u64 = elf
-            .sections()
-            .filter(|section| section.name().is_ok_and(|name| in_flash.contains(&name)))
-            .map(|section| section.size())
-            .sum();
-        Ok(flash.saturating_sub(fs::metadata(model)?.len()))
-    }
-
-    /// Bytes of RAM that the scorer alone holds from start to end, beside the stack.
-    pub fn static_ram_bytes(&self, board: Board, model: &Path) -> anyhow::Result<u64> {
-        let image = self.image(board, "bare", model)?;
-        let elf = object::File::parse(&*image)?;
-        let in_ram = [".data", ".bss", ".uninit"];
-        let sections = elf.sections();
-        let held = sections.filter(|s| s.name().is_ok_and(|name| in_ram.contains(&name)));
-        Ok(held.map(|section| section.size()).sum())
+        let bytes_of = |names: &[&str]| -> u64 {
+            let sections = elf.sections();
+            let own = sections.filter(|s| s.name().is_ok_and(|name| names.contains(&name)));
+            own.map(|section| section.size()).sum()
+        };
+        let flash =
+            bytes_of(&[".vector_table", ".init", ".init.trap", ".text", ".rodata", ".data"]);
+        Ok(Footprint {
+            code_bytes: flash.saturating_sub(fs::metadata(model)?.len()),
+            static_ram_bytes: bytes_of(&[".data", ".bss", ".uninit"]),
+        })
     }
 
     /// Functions of the scorer alone that end in a panic.
@@ -262,11 +265,11 @@ impl Scorer {
         Ok(Scores { bits, instructions })
     }
 
-    /// Cycles of the score of the first row of `inputs`, estimated; `None` where LLVM has no model of
-    /// the core or is not installed.
-    pub fn cycles(&self, inputs: &[f32]) -> anyhow::Result<Option<u64>> {
+    /// Cycles of the score of `row`, estimated; `None` where LLVM has no model of the core or is not
+    /// installed.
+    pub fn cycles(&self, row: &[f32]) -> anyhow::Result<Option<u64>> {
         let Some(cpu) = self.board.modelled() else { return Ok(None) };
-        self.run(self.over(inputs)?, Some(",trace=blocks.txt"))?;
+        self.run(self.over(row)?, Some(",trace=blocks.txt"))?;
         let elf = object::File::parse(&*self.elf)?;
         let mut executed = Vec::new();
         for line in fs::read_to_string(self.path("blocks.txt"))?.lines() {

@@ -16,7 +16,7 @@ use rand_distr::StandardNormal;
 use serde::Serialize;
 
 use crate::bench::Flow;
-use crate::device::{Bench, Board, DoesNotFit};
+use crate::device::{Bench, Board, DoesNotFit, Footprint};
 use crate::explain::measured::Measured;
 use crate::explain::shape;
 use crate::export::export;
@@ -69,8 +69,8 @@ struct Row {
 
 #[derive(Serialize)]
 struct Cost {
-    code_bytes: u64,
-    static_ram_bytes: u64,
+    #[serde(flatten)]
+    footprint: Footprint,
     stack_bytes: u64,
     instructions_mean: u64,
     instructions_max: u64,
@@ -99,8 +99,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     for (name, bytes) in models {
         let path = folder.path().join("model.flx");
         std::fs::write(&path, &bytes)?;
+        let model = super::model(&bytes);
+        let inputs = super::verify::random_inputs(&model, 100);
+        let first = &inputs[..model.input_len()];
         for &target in targets {
-            let cost = match cost(&bench, target, &path) {
+            let cost = match cost(&bench, target, &path, &inputs, first) {
                 Ok(cost) => Some(cost),
                 // In a table of several models that is a figure like another.
                 Err(error) if args.model.is_none() && error.is::<DoesNotFit>() => None,
@@ -128,20 +131,23 @@ fn references() -> anyhow::Result<Vec<(String, Vec<u8>)>> {
     Ok(models.map(|(name, bytes)| (name.into(), bytes)).into())
 }
 
-/// Measures one model on one board.
-fn cost(bench: &Bench, target: Board, path: &Path) -> anyhow::Result<Cost> {
-    let bytes = super::read_model(path)?;
-    let inputs = super::verify::random_inputs(&super::model(&bytes), 100);
+/// Measures one model on one board: instructions over all `inputs`, cycles over the `first` row of them.
+fn cost(
+    bench: &Bench,
+    target: Board,
+    path: &Path,
+    inputs: &[f32],
+    first: &[f32],
+) -> anyhow::Result<Cost> {
     let scorer = bench.build(target, path)?;
-    let counts = scorer.score(&inputs, true)?.instructions;
+    let counts = scorer.score(inputs, true)?.instructions;
     anyhow::ensure!(!counts.is_empty(), "count instructions on {}: none were", target.name());
     Ok(Cost {
-        code_bytes: bench.code_bytes(target, path)?,
-        static_ram_bytes: bench.static_ram_bytes(target, path)?,
+        footprint: bench.footprint(target, path)?,
         stack_bytes: scorer.peak_stack()?,
         instructions_mean: counts.iter().sum::<u64>() / counts.len() as u64,
         instructions_max: counts.iter().copied().max().unwrap_or(0),
-        cycles_estimated: scorer.cycles(&inputs)?,
+        cycles_estimated: scorer.cycles(first)?,
     })
 }
 
@@ -156,8 +162,8 @@ fn print_table(rows: &[Row]) {
             anstream::println!("| {model}, {model_bytes} | {target} | does not fit | | | | | |");
             continue;
         };
-        let Cost { code_bytes, static_ram_bytes, stack_bytes, .. } = cost;
-        let Cost { instructions_mean, instructions_max, .. } = cost;
+        let Footprint { code_bytes, static_ram_bytes } = cost.footprint;
+        let Cost { stack_bytes, instructions_mean, instructions_max, .. } = cost;
         let cycles = cost.cycles_estimated.map_or("-".into(), |cycles| cycles.to_string());
         anstream::println!(
             "| {model}, {model_bytes} | {target} | {code_bytes} | {static_ram_bytes} | {stack_bytes} | \

@@ -22,7 +22,7 @@ pub enum Board {
 
 /// How an image is built for a board, and run.
 pub(super) struct Build {
-    /// Folder of `firmware/boards`.
+    /// Folder of `firmware/qemu`.
     pub(super) folder: &'static str,
     /// Cargo target.
     pub(super) target: &'static str,

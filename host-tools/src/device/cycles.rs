@@ -8,6 +8,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::LazyLock;
 
 use anyhow::{Context, ensure};
 
@@ -20,14 +21,14 @@ pub(crate) struct Core {
 
 /// The installed LLVM tools, by what follows their names; `None` where there are none that can skip an
 /// instruction without a model.
-fn installed() -> Option<String> {
+static INSTALLED: LazyLock<Option<String>> = LazyLock::new(|| {
     let versions = (19..=40).rev().map(|version| format!("-{version}"));
     versions.chain([String::new()]).find(|suffix| {
         let help = Command::new(format!("llvm-mca{suffix}")).arg("--help").output();
         help.is_ok_and(|help| String::from_utf8_lossy(&help.stdout).contains("lack-sched"))
             && Command::new(format!("llvm-mc{suffix}")).arg("--version").output().is_ok()
     })
-}
+});
 
 /// Cycles that `instructions`, each its bytes, take on `core` one after the other; `None` without LLVM.
 /// The files of the way stand in `folder`.
@@ -36,7 +37,7 @@ pub(crate) fn estimate(
     instructions: &[&[u8]],
     folder: &Path,
 ) -> anyhow::Result<Option<u64>> {
-    let Some(suffix) = installed() else { return Ok(None) };
+    let Some(suffix) = &*INSTALLED else { return Ok(None) };
     let bytes = folder.join("executed.hex");
     let mut text = String::new();
     for instruction in instructions {

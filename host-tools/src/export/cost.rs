@@ -1,12 +1,12 @@
 //! What other numbers cost a model, on readings.
 
-use fluxlet::{Alarm, Calibration, LOG_PROB_MIN, Model};
+use fluxlet::{Alarm, LOG_PROB_MIN, Model};
 use serde::Serialize;
 
 use super::{Exported, with_table};
 use crate::data::Dataset;
 use crate::metrics;
-use crate::score::score;
+use crate::score::{calibration, score};
 
 /// Readings as a device gets them, rows of the model's inputs.
 #[derive(Clone, Debug, Default)]
@@ -112,9 +112,7 @@ impl Exported {
         if scores.is_empty() {
             return self.bytes.clone();
         }
-        let mut table = vec![0; Calibration::payload_len(scores.len())];
-        let len = Calibration::write(&mut scores, false_alarm_rate, &mut table);
-        with_table(&self.bytes, &table[..len])
+        with_table(&self.bytes, &calibration(&mut scores, false_alarm_rate))
     }
 
     /// What should be known of it.

@@ -10,9 +10,9 @@ use super::{Config, State, notes};
 use crate::backend::Backend;
 use crate::data::{self, Store};
 use crate::metrics;
-use crate::score::score;
+use crate::score::{calibration, score};
+use fluxlet::Model;
 use fluxlet::model::tag;
-use fluxlet::{Calibration, Model};
 
 /// Training rows that each component of the base should have.
 const ROWS_PER_COMPONENT: usize = 20;
@@ -168,9 +168,8 @@ pub fn run(
     let both: Vec<f32> = normal_scores.iter().chain(&anomaly_scores).copied().collect();
     let truth: Vec<bool> = (0..both.len()).map(|i| i >= normal_scores.len()).collect();
     let calibrated = normal_scores.len();
-    let mut table = vec![0; Calibration::payload_len(normal_scores.len())];
-    let len = Calibration::write(&mut normal_scores, config.data.false_alarm_rate, &mut table);
-    sections.push((tag::CALIBRATION, &table[..len]));
+    let table = calibration(&mut normal_scores, config.data.false_alarm_rate);
+    sections.push((tag::CALIBRATION, &table));
     let attainable = 1.0 / (calibrated as f32 + 1.0);
     if attainable > config.data.false_alarm_rate {
         notes.push(format!(
