@@ -23,9 +23,10 @@
 //! then for each input one weight a row. In a model they may be other [`Numbers`] than `f32`.
 
 use crate::bijection::{Shape, option};
-use crate::math::{Real, logistic, softplus};
+use crate::math::Real;
 use crate::weights::{Gradient, Weights};
 
+mod activation;
 pub(crate) mod fixed;
 mod halves;
 pub mod integer;
@@ -33,115 +34,12 @@ mod numbers;
 mod pass;
 pub(crate) mod product;
 
+pub use activation::Activation;
 pub(crate) use halves::Halves;
 pub use numbers::Numbers;
 
 /// Hidden layers that a network can have.
 pub const MAX_DEPTH: usize = 4;
-
-/// What stands between the products of a network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Activation {
-    /// max(a, 0).
-    Relu = 0,
-    /// tanh a.
-    Tanh = 1,
-    /// a σ(a), also called swish.
-    Silu = 2,
-    /// a above 0, eᵃ − 1 below.
-    Elu = 3,
-    /// ln(1 + eᵃ).
-    Softplus = 4,
-    /// a above 0, a/100 below.
-    LeakyRelu = 5,
-    /// σ(a) = 1/(1 + e⁻ᵃ).
-    Sigmoid = 6,
-}
-
-/// Slope of [`Activation::LeakyRelu`] below 0.
-const LEAK: f64 = 0.01;
-
-impl Activation {
-    /// Every activation, in the order of the codes.
-    pub const ALL: [Self; 7] = [
-        Self::Relu,
-        Self::Tanh,
-        Self::Silu,
-        Self::Elu,
-        Self::Softplus,
-        Self::LeakyRelu,
-        Self::Sigmoid,
-    ];
-
-    /// The activation of this code in a model file.
-    pub fn from_code(code: u8) -> Option<Self> {
-        Self::ALL.get(usize::from(code)).copied()
-    }
-
-    /// Its name in lower case.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Relu => "relu",
-            Self::Tanh => "tanh",
-            Self::Silu => "silu",
-            Self::Elu => "elu",
-            Self::Softplus => "softplus",
-            Self::LeakyRelu => "leaky_relu",
-            Self::Sigmoid => "sigmoid",
-        }
-    }
-
-    /// The activation at `a`.
-    #[inline(always)]
-    pub fn forward<R: Real>(self, a: R) -> R {
-        let (zero, one) = (a.lift(0.0), a.lift(1.0));
-        match self {
-            Self::Relu => a.max(zero),
-            // σ takes its exponential of a number below 0, so nothing overflows.
-            Self::Tanh => a.lift(2.0) * logistic(a + a) - one,
-            Self::Silu => a * logistic(a),
-            Self::Elu => R::select(a.ge(zero), a, a.min(zero).exp() - one),
-            Self::Softplus => softplus(a),
-            Self::LeakyRelu => R::select(a.ge(zero), a, a.constant(LEAK) * a),
-            Self::Sigmoid => logistic(a),
-        }
-    }
-
-    /// [`Self::forward`] of each; the cheapest does not ask every number which it is.
-    #[inline(always)]
-    fn forward_all<R: Real>(self, a: &mut [R]) {
-        if self == Self::Relu {
-            a.iter_mut().for_each(|a| *a = Self::Relu.forward(*a));
-        } else {
-            a.iter_mut().for_each(|a| *a = self.forward(*a));
-        }
-    }
-
-    /// Its derivative at `a`.
-    #[inline(always)]
-    pub fn backward<R: Real>(self, a: R) -> R {
-        let (zero, one) = (a.lift(0.0), a.lift(1.0));
-        match self {
-            Self::Relu => R::select(zero.ge(a), zero, one),
-            Self::Tanh => {
-                let t = self.forward(a);
-                one - t * t
-            }
-            Self::Silu => {
-                let share = logistic(a);
-                share * (one + a * (one - share))
-            }
-            Self::Elu => R::select(a.ge(zero), one, a.min(zero).exp()),
-            Self::Softplus => logistic(a),
-            Self::LeakyRelu => R::select(a.ge(zero), one, a.constant(LEAK)),
-            Self::Sigmoid => {
-                let share = logistic(a);
-                share * (one - share)
-            }
-        }
-    }
-}
 
 /// Widths of a network's hidden layers, and its activation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -415,6 +313,47 @@ impl Conditioner {
         steps.map(|k| hidden(k) + self.outputs_len(k) - self.outputs).sum()
     }
 
+    /// The walk through the units that `known` variables unlock, whatever their numbers are: `product`
+    /// gives new units what their sources sum up to, `add` adds to a unit its value before a residual
+    /// block, `activate` is the activation of some units.
+    #[inline(always)]
+    fn walk<A: Copy>(
+        self,
+        known: usize,
+        units: &mut Units<A>,
+        mut product: impl FnMut(&[A], &mut [A]),
+        add: impl Fn(A, A) -> A,
+        activate: impl Fn(&mut [A]),
+    ) {
+        let mut start = 0;
+        for layer in 0..self.layers() {
+            let (from, to) = (self.first_new(layer, known), self.width(layer, known));
+            // As in [`take`], no length is another than its shape's.
+            let (below, own) = units.active.split_at_mut_checked(start).unwrap_or_default();
+            let own = own.get_mut(from..to).unwrap_or_default();
+            let source = match layer {
+                0 => &*units.inputs,
+                _ => below.get(start - self.full_width(layer - 1)..).unwrap_or_default(),
+            };
+            product(source.get(..self.fan_in(layer, known)).unwrap_or_default(), own);
+            if self.residual && layer > 0 && layer % 2 == 0 {
+                // h grows by the block; its earlier value is kept two layers below.
+                let h = units.before.get(start - 2 * self.full_width(0) + from..);
+                for (own, h) in own.iter_mut().zip(h.unwrap_or_default()) {
+                    *own = add(*own, *h);
+                }
+            }
+            if !units.before.is_empty() {
+                let before = units.before.get_mut(start + from..).unwrap_or_default();
+                before.iter_mut().zip(&*own).for_each(|(before, own)| *before = *own);
+            }
+            if !(self.residual && layer + 1 == self.layers()) {
+                activate(own);
+            }
+            start += self.full_width(layer);
+        }
+    }
+
     /// Evaluates the units that `known` variables unlock; `at` is where their weights begin, then
     /// where they end.
     #[inline(always)]
@@ -425,37 +364,20 @@ impl Conditioner {
         known: usize,
         units: &mut Units<R>,
     ) {
-        let mut start = 0;
-        for layer in 0..self.layers() {
-            let (from, to) = (self.first_new(layer, known), self.width(layer, known));
-            let fan_in = self.fan_in(layer, known);
-            let len = (to - from) * (fan_in + 1);
-            // As in [`take`], no length is another than its shape's.
-            let (below, own) = units.active.split_at_mut_checked(start).unwrap_or_default();
-            let own = own.get_mut(from..to).unwrap_or_default();
-            let source = match layer {
-                0 => &*units.inputs,
-                _ => below.get(start - self.full_width(layer - 1)..).unwrap_or_default(),
-            };
-            let source = source.get(..fan_in).unwrap_or_default();
-            w.part(*at, len).product(source, &[], own);
-            *at += len;
-            if self.residual && layer > 0 && layer % 2 == 0 {
-                // h grows by the block; its earlier value is kept two layers below.
-                let h = units.before.get(start - 2 * self.full_width(0) + from..);
-                for (own, h) in own.iter_mut().zip(h.unwrap_or_default()) {
-                    *own = *own + *h;
-                }
-            }
-            if !units.before.is_empty() {
-                let before = units.before.get_mut(start + from..).unwrap_or_default();
-                before.iter_mut().zip(&*own).for_each(|(before, own)| *before = *own);
-            }
-            if !(self.residual && layer + 1 == self.layers()) {
-                self.network.activation.forward_all(own);
-            }
-            start += self.full_width(layer);
-        }
+        self.walk(
+            known,
+            units,
+            #[inline(always)]
+            |source, own| {
+                let len = own.len() * (source.len() + 1);
+                w.part(*at, len).product(source, &[], own);
+                *at += len;
+            },
+            #[inline(always)]
+            |own, h| own + h,
+            #[inline(always)]
+            |own| self.network.activation.forward_all(own),
+        );
     }
 
     /// The outputs of a step, once its units are unlocked; `at` moves as in [`Self::unlock`].
@@ -469,11 +391,18 @@ impl Conditioner {
         out: &mut [R],
     ) {
         let len = self.outputs_len(known);
+        let (last, direct) = self.reaching_outputs(known, units);
+        w.part(*at, len).product(last, direct, out);
+        *at += len;
+    }
+
+    /// What the outputs of a step are made of: units of the last layer, and inputs that reach them
+    /// directly.
+    #[inline(always)]
+    fn reaching_outputs<'u, A>(self, known: usize, units: &'u Units<A>) -> (&'u [A], &'u [A]) {
         let (last, skipped) = self.sources(known);
         let last = units.active.get(last).unwrap_or_default();
-        let skipped = units.inputs.get(..skipped).unwrap_or_default();
-        w.part(*at, len).product(last, skipped, out);
-        *at += len;
+        (last, units.inputs.get(..skipped).unwrap_or_default())
     }
 
     /// Where the outputs' inputs stand among the units, and how many inputs reach them directly.

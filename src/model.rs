@@ -15,7 +15,6 @@
 //! All little-endian; no alignment is needed. Lengths of weights follow from the records, so that
 //! no offset can lie. The checksum covers every byte but its own four.
 
-use core::fmt;
 use core::ops::Range;
 
 use crate::base::Base;
@@ -24,6 +23,15 @@ use crate::conditioner::{Activation, Network, Numbers};
 use crate::detector::Calibration;
 use crate::features::FrontEnd;
 use crate::weights::{Packed, Weights};
+
+mod error;
+mod part;
+
+pub use error::Error;
+pub use part::Part;
+
+/// Tag and payload of an optional section.
+type Section<'m> = ([u8; 4], &'m [u8]);
 
 mod field {
     use super::Range;
@@ -61,200 +69,6 @@ pub mod tag {
     pub const NAMES: [u8; 4] = *b"NAME";
     /// Where the model comes from, UTF-8 text.
     pub const PROVENANCE: [u8; 4] = *b"PROV";
-}
-
-/// Why bytes are not a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-#[non_exhaustive]
-pub enum Error {
-    /// Fewer bytes than the header or than the header says.
-    Truncated {
-        /// Bytes that should be there.
-        expected: usize,
-        /// Bytes that are there.
-        found: usize,
-    },
-    /// More bytes than the header says.
-    TrailingBytes {
-        /// Bytes that should be there.
-        expected: usize,
-        /// Bytes that are there.
-        found: usize,
-    },
-    /// The bytes do not begin at a multiple of four.
-    Alignment,
-    /// The first four bytes are not those of a model.
-    Magic,
-    /// A format version of another time.
-    Version {
-        /// The version found.
-        found: u16,
-    },
-    /// The bytes were changed after they were written.
-    Checksum,
-    /// D is 0 or above [`MAX_DIM`].
-    Dim {
-        /// The dimension found.
-        found: u16,
-    },
-    /// More context variables than [`MAX_DIM`].
-    Context {
-        /// The context length found.
-        found: u16,
-    },
-    /// A layer of a code that this version does not know.
-    UnknownLayer {
-        /// Position of the layer.
-        layer: u16,
-        /// Its code.
-        code: u8,
-    },
-    /// The model needs a part of this crate that this build left out.
-    LeftOut {
-        /// The part.
-        part: Part,
-    },
-    /// A layer or the base has an impossible option or argument.
-    Shape {
-        /// Position of the layer; the number of layers stands for the base.
-        layer: u16,
-    },
-    /// A weight is not finite, or the weights are not those of a bijection (or of a density).
-    Weights {
-        /// Position of the layer; the number of layers stands for the base.
-        layer: u16,
-    },
-    /// A [`crate::Flow`] of another input length or with too little scratch space.
-    Sizes {
-        /// Numbers of one input that the model wants.
-        input: usize,
-        /// Numbers of scratch space that it wants.
-        scratch: usize,
-    },
-    /// A section is cut short or does not hold what its tag says.
-    Section {
-        /// Its tag.
-        tag: [u8; 4],
-    },
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Truncated { expected, found } => {
-                write!(f, "the model has {found} bytes instead of {expected}: it was cut short")
-            }
-            Self::TrailingBytes { expected, found } => {
-                write!(f, "the model has {found} bytes instead of {expected}: bytes were added")
-            }
-            Self::Alignment => {
-                write!(
-                    f,
-                    "the model's bytes do not begin at a multiple of four; use include_model!"
-                )
-            }
-            Self::Magic => write!(f, "not a fluxlet model: it does not begin with \"FLXM\""),
-            Self::Version { found } => {
-                write!(
-                    f,
-                    "the model has format version {found}, this reader knows version {VERSION}"
-                )
-            }
-            Self::Checksum => {
-                write!(f, "the model is damaged: its checksum does not fit its bytes")
-            }
-            Self::Dim { found } => {
-                write!(f, "the model has {found} dimensions, 1 to {MAX_DIM} are possible")
-            }
-            Self::Context { found } => {
-                write!(f, "the model has {found} context variables, at most {MAX_DIM} are possible")
-            }
-            Self::UnknownLayer { layer, code } => {
-                write!(
-                    f,
-                    "layer {layer} has the unknown code {code:#04x}: a newer version wrote this model"
-                )
-            }
-            Self::LeftOut { part } => {
-                write!(
-                    f,
-                    "the model needs \"{}\", which was left out of this build",
-                    part.feature()
-                )
-            }
-            Self::Shape { layer } => write!(f, "layer {layer} has an impossible shape"),
-            Self::Weights { layer } => {
-                write!(f, "layer {layer} has weights that no such layer can have")
-            }
-            Self::Sizes { input, scratch } => {
-                write!(
-                    f,
-                    "the model wants inputs of {input} numbers and {scratch} of scratch space"
-                )
-            }
-            Self::Section { tag } => {
-                write!(f, "section \"{}\" is damaged", tag.escape_ascii())
-            }
-        }
-    }
-}
-
-impl core::error::Error for Error {}
-
-/// A part of this crate that a model may need and a build may leave out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Part {
-    /// A layer.
-    Layer(Layer),
-    /// Layers that run backwards.
-    Inverse,
-    /// Networks of a kind of numbers.
-    Numbers(Numbers),
-    /// The base density of several Gaussians.
-    Mixture,
-    /// The feature front end.
-    Windows,
-}
-
-impl Part {
-    /// Name of the cargo feature that includes it.
-    pub fn feature(self) -> &'static str {
-        match self {
-            Self::Layer(layer) => layer.feature(),
-            Self::Inverse => "inverse",
-            Self::Numbers(numbers) => numbers.name(),
-            Self::Mixture => "mixture",
-            Self::Windows => "windows",
-        }
-    }
-
-    /// Whether this build has it.
-    #[inline(always)]
-    pub fn is_included(self) -> bool {
-        match self {
-            Self::Layer(layer) => layer.is_included(),
-            Self::Inverse => cfg!(feature = "inverse"),
-            Self::Numbers(numbers) => numbers.is_included(),
-            Self::Mixture => cfg!(feature = "mixture"),
-            Self::Windows => cfg!(feature = "windows"),
-        }
-    }
-
-    fn must_be_included(self) -> Result<(), Error> {
-        if self.is_included() { Ok(()) } else { Err(Error::LeftOut { part: self }) }
-    }
-
-    /// Those that a layer needs.
-    #[inline(always)]
-    fn of(layer: Layer, shape: Shape) -> impl Iterator<Item = Self> {
-        let own = Some(Self::Layer(layer));
-        let inner = layer.is_conditioned().then_some(Self::Layer(shape.transformer));
-        let numbers = layer.is_conditioned().then_some(Self::Numbers(shape.numbers));
-        let inverse = shape.inverted.then_some(Self::Inverse);
-        [own, inner, numbers, inverse].into_iter().flatten()
-    }
 }
 
 /// One layer of a model: what it is and its weights.
@@ -341,6 +155,18 @@ fn too_large(layer: Layer, shape: Shape) -> bool {
         _ => 4 * dim * (arg + 1),
     };
     (network.layers() as u64 * width + outputs) * inputs > 1 << 28
+}
+
+/// Takes the next section, tag and payload, off `rest`; `None` where no more than its end is left.
+fn take_section<'m>(rest: &mut &'m [u8]) -> Result<Option<Section<'m>>, Error> {
+    let Some((head, after)) = rest.split_at_checked(field::SECTION) else { return Ok(None) };
+    let Some((tag, _)) = head.split_first_chunk() else { return Ok(None) };
+    let len = u32_at(head, 4..8) as usize;
+    let error = Error::Section { tag: *tag };
+    let (payload, after) = after.split_at_checked(len).ok_or(error)?;
+    // Padded, so that the next one begins at a multiple of four.
+    *rest = after.get(len.wrapping_neg() % 4..).ok_or(error)?;
+    Ok(Some((*tag, payload)))
 }
 
 /// Words of a layer's record, of 4 bytes each.
@@ -519,14 +345,8 @@ impl<'m> Model<'m> {
     }
 
     fn read_sections(&mut self, mut rest: &'m [u8]) -> Result<(), Error> {
-        while let Some((head, after)) = rest.split_at_checked(field::SECTION) {
-            let [a, b, c, d, ..] = *head else { break };
-            let tag = [a, b, c, d];
-            let len = u32_at(head, 4..8) as usize;
+        while let Some((tag, payload)) = take_section(&mut rest)? {
             let error = Error::Section { tag };
-            let (payload, after) = after.split_at_checked(len).ok_or(error)?;
-            // Padded, so that the next one begins at a multiple of four.
-            let after = after.get(len.wrapping_neg() % 4..).ok_or(error)?;
             match tag {
                 tag::FEATURES => {
                     Part::Windows.must_be_included()?;
@@ -559,7 +379,6 @@ impl<'m> Model<'m> {
                 }
                 _ => {}
             }
-            rest = after;
         }
         if rest.is_empty() { Ok(()) } else { Err(Error::Section { tag: *b"    " }) }
     }
@@ -663,19 +482,13 @@ impl<'m> Model<'m> {
     }
 
     /// Tag and payload of each section, unknown ones included.
-    pub fn sections(&self) -> impl Iterator<Item = ([u8; 4], &'m [u8])> + use<'m> {
+    pub fn sections(&self) -> impl Iterator<Item = Section<'m>> + use<'m> {
         let layers = self.layers().map(|layer| layer.layer.weight_len(layer.shape));
         let words = layers.sum::<usize>() + self.base.weight_len(self.dim);
         let records = self.layers().map(|layer| record_words(layer.layer)).sum::<usize>() + 1;
         let start = field::HEADER + field::RECORD * (records + words);
         let mut rest = self.bytes.get(start..).unwrap_or(&[]);
-        core::iter::from_fn(move || {
-            let (head, after) = rest.split_at_checked(field::SECTION)?;
-            let (tag, _) = head.split_first_chunk()?;
-            let len = u32_at(head, 4..8) as usize;
-            rest = after.get(len.next_multiple_of(4)..)?;
-            Some((*tag, after.get(..len)?))
-        })
+        core::iter::from_fn(move || take_section(&mut rest).ok()?)
     }
 
     /// Where the model comes from, if it says and the build reads it, which is its feature `text`.

@@ -156,15 +156,35 @@ impl<R: Real> Weights<R> for &[R] {
     }
 }
 
-/// Weights in a packed model: little-endian `f32` at multiples of four bytes, so that a small core
-/// loads each into a register at once; shared by all lanes.
-#[derive(Clone, Copy, Debug)]
-pub struct Packed<'m>(&'m [u32]);
-
-#[inline(always)]
-fn float(word: u32) -> f32 {
-    f32::from_bits(u32::from_le(word))
+/// A weight as a model stores it, little-endian.
+pub trait Stored: Copy + 'static {
+    /// The number that it means, exactly.
+    fn number(self) -> f32;
+    /// Zeros, for where a device's image must not have a panic.
+    fn zeros<const N: usize>() -> &'static [Self; N];
+    /// Rows of zeros, alike.
+    fn rows_of_zeros<const N: usize>() -> &'static [[Self; N]; 2];
 }
+
+impl Stored for u32 {
+    #[inline(always)]
+    fn number(self) -> f32 {
+        f32::from_bits(u32::from_le(self))
+    }
+    #[inline(always)]
+    fn zeros<const N: usize>() -> &'static [Self; N] {
+        const { &[0; N] }
+    }
+    #[inline(always)]
+    fn rows_of_zeros<const N: usize>() -> &'static [[Self; N]; 2] {
+        const { &[[0; N]; 2] }
+    }
+}
+
+/// Weights in a packed model, shared by all lanes: words of `f32` at multiples of four bytes, so that a
+/// small core loads each into a register at once, unless another kind is [`Stored`].
+#[derive(Clone, Copy, Debug)]
+pub struct Packed<'m, T = u32>(&'m [T]);
 
 impl<'m> Packed<'m> {
     /// Reads `bytes` as weights; up to three bytes at the end that make no weight are left out.
@@ -187,26 +207,32 @@ impl<'m> Packed<'m> {
         self.0
     }
 
+    /// The words as weights of 16 bits, two in each.
+    #[inline(always)]
+    pub(crate) fn halves(self) -> Packed<'m, u16> {
+        Packed(bytemuck::must_cast_slice(self.0))
+    }
+
     /// Weight `i`, or 0 past the end.
     #[inline(always)]
     pub fn get(self, i: usize) -> f32 {
-        float(*self.0.get(i).unwrap_or(&0))
+        self.0.get(i).unwrap_or(&0).number()
     }
 
     /// All weights in order.
     pub fn iter(self) -> impl Iterator<Item = f32> + 'm {
-        self.0.iter().map(|word| float(*word))
+        self.0.iter().map(|word| word.number())
     }
 }
 
-impl<R: Real> Weights<R> for Packed<'_> {
+impl<R: Real, T: Stored> Weights<R> for Packed<'_, T> {
     #[inline(always)]
     fn len(self) -> usize {
         self.0.len()
     }
     #[inline(always)]
     fn at(self, i: usize, like: R) -> R {
-        like.lift(self.get(i))
+        like.lift(self.0.get(i).map_or(0.0, |word| word.number()))
     }
     #[inline(always)]
     fn part(self, start: usize, len: usize) -> Self {
@@ -218,8 +244,7 @@ impl<R: Real> Weights<R> for Packed<'_> {
     fn load<const N: usize>(self, start: usize, like: R) -> [R; N] {
         // One comparison for N weights; see `part` for the fallback.
         let weights = self.0.get(start..).and_then(|rest| rest.first_chunk::<N>());
-        let weights = weights.unwrap_or(const { &[0; N] });
-        weights.map(|word| like.lift(float(word)))
+        weights.unwrap_or(T::zeros()).map(|word| like.lift(word.number()))
     }
     #[inline(always)]
     fn bisect<const STRIDE: usize, const N: usize>(
@@ -229,20 +254,20 @@ impl<R: Real> Weights<R> for Packed<'_> {
         like: R,
         reached: impl Fn(R) -> bool,
     ) -> (usize, [R; N]) {
-        let reached = |row: &[u32; STRIDE]| reached(like.lift(float(row[column])));
+        let reached = |row: &[T; STRIDE]| reached(like.lift(row[column].number()));
         // The fallbacks are those of `part`.
-        let (low, rows) = narrow(self.0, rows, reached, || const { &[[0; STRIDE]; 2] });
-        let words = rows.as_flattened().first_chunk().unwrap_or(const { &[0; N] });
-        (low, words.map(|word| like.lift(float(word))))
+        let (low, rows) = narrow(self.0, rows, reached, || T::rows_of_zeros());
+        let words = rows.as_flattened().first_chunk().unwrap_or(T::zeros());
+        (low, words.map(|word| like.lift(word.number())))
     }
     #[inline(always)]
     fn values(self, like: R) -> impl Iterator<Item = R> {
-        self.iter().map(move |weight| like.lift(weight))
+        self.0.iter().map(move |word| like.lift(word.number()))
     }
     #[inline(always)]
     fn chunks<const N: usize>(self, like: R) -> impl Iterator<Item = [R; N]> {
         let chunks = self.0.as_chunks::<N>().0.iter();
-        chunks.map(move |chunk| chunk.map(|word| like.lift(float(word))))
+        chunks.map(move |chunk| chunk.map(|word| like.lift(word.number())))
     }
     #[inline(always)]
     fn rows(self, len: usize) -> impl Iterator<Item = Self> {

@@ -36,7 +36,7 @@ use super::kept::{Kept, Room};
 use super::transformer::{CONSTANTS, Map, Transformer};
 use super::walk::{Float, Walk};
 use super::{Bijection, Permutation, Shape, keep_and_go_back};
-use crate::conditioner::{Conditioner, Halves, Numbers, UnitGradients, take};
+use crate::conditioner::{Conditioner, Numbers, UnitGradients, take};
 use crate::math::{LogProduct, Real};
 use crate::weights::{Gradient, Packed, Weights};
 
@@ -66,19 +66,18 @@ fn keeping(shape: Shape) -> Room {
     Room::keeping(transformer, network, shape.dim)
 }
 
-/// A network of `f32`, or of lanes of it, that leaves what `room` has room for.
+/// A network of `f32`, or of lanes of it.
 #[inline(always)]
 fn float<'s, R: Real, W: Weights<R>>(
     shape: Shape,
     w: W,
     like: R,
-    room: Room,
-    scratch: &mut &'s mut [R],
+    kept: Kept<'s, R>,
 ) -> Float<'s, R, W> {
     let (transformer, network) = parts(shape);
     let constants = w.load(0, like);
     let w = w.part(network_start(shape), network.weight_len());
-    Float::new(transformer, network, constants, w, room.take(scratch))
+    Float::new(transformer, network, constants, w, kept)
 }
 
 /// The network's weights, as a model has them.
@@ -162,7 +161,7 @@ impl Bijection for Autoregressive {
         x: &mut [R],
         mut scratch: &mut [R],
     ) -> R {
-        let walk = float(shape, w, x[0], passing(shape), &mut scratch);
+        let walk = float(shape, w, x[0], passing(shape).take(&mut scratch));
         run::<false, R, W>(shape, w, x, walk)
     }
 
@@ -173,7 +172,7 @@ impl Bijection for Autoregressive {
         z: &mut [R],
         mut scratch: &mut [R],
     ) -> R {
-        let walk = float(shape, w, z[0], passing(shape), &mut scratch);
+        let walk = float(shape, w, z[0], passing(shape).take(&mut scratch));
         run::<true, R, W>(shape, w, z, walk)
     }
 
@@ -193,13 +192,11 @@ impl Bijection for Autoregressive {
             }
             Numbers::F16 if cfg!(feature = "f16") => {
                 let kept = passing(shape).take(&mut scratch);
-                let walk = Float::new(transformer, network, constants, Halves::new(words), kept);
+                let walk = Float::new(transformer, network, constants, words.halves(), kept);
                 run::<INVERSE, f32, Packed>(shape, w, x, walk)
             }
             Numbers::F32 if cfg!(feature = "f32") => {
-                let kept = passing(shape).take(&mut scratch);
-                let walk = Float::new(transformer, network, constants, words, kept);
-                run::<INVERSE, f32, Packed>(shape, w, x, walk)
+                Self::pass::<INVERSE, f32, Packed>(shape, w, x, scratch)
             }
             _ => 0.0,
         }
@@ -213,12 +210,8 @@ impl Bijection for Autoregressive {
         kept: &mut [R],
         scratch: &mut [R],
     ) -> R {
-        let (room, mut buffer) = match kept {
-            [] => (passing(shape), scratch),
-            _ => (keeping(shape), kept),
-        };
-        let walk = float(shape, w, x[0], room, &mut buffer);
-        run::<false, R, W>(shape, w, x, walk)
+        let kept = Kept::in_either(passing(shape), keeping(shape), kept, scratch);
+        run::<false, R, W>(shape, w, x, float(shape, w, x[0], kept))
     }
 
     #[inline(always)]

@@ -202,14 +202,12 @@ impl Bijection for Conditional {
         scratch: &mut [f32],
     ) -> f32 {
         match shape.numbers {
-            Numbers::F16 if cfg!(feature = "f16") && INVERSE => {
-                Self::inverse(shape, Halves::new(w), x, scratch)
-            }
             Numbers::F16 if cfg!(feature = "f16") => {
-                Self::forward(shape, Halves::new(w), x, scratch)
+                Self::pass::<INVERSE, f32, Halves>(shape, w.halves(), x, scratch)
             }
-            Numbers::F32 if cfg!(feature = "f32") && INVERSE => Self::inverse(shape, w, x, scratch),
-            Numbers::F32 if cfg!(feature = "f32") => Self::forward(shape, w, x, scratch),
+            Numbers::F32 if cfg!(feature = "f32") => {
+                Self::pass::<INVERSE, f32, Packed>(shape, w, x, scratch)
+            }
             _ => 0.0,
         }
     }

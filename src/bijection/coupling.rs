@@ -37,7 +37,7 @@ use super::kept::{Kept, Room};
 use super::transformer::{CONSTANTS, Map, Transformer};
 use super::walk::{Float, Walk};
 use super::{Bijection, Layer, RationalLinear, Shape, keep_and_go_back, knots, option};
-use crate::conditioner::{Conditioner, Halves, Numbers, UnitGradients, take};
+use crate::conditioner::{Conditioner, Numbers, UnitGradients, take};
 use crate::math::{LogProduct, Real};
 use crate::weights::{Gradient, Packed, Weights};
 
@@ -78,18 +78,17 @@ impl Parts {
         Weights::<f32>::part(w, self.network_start(), self.network.word_len())
     }
 
-    /// A network of `f32`, or of lanes of it, that leaves what `room` has room for.
+    /// A network of `f32`, or of lanes of it.
     #[inline(always)]
     fn float<'s, R: Real, W: Weights<R>>(
         &self,
         w: W,
         like: R,
-        room: Room,
-        scratch: &mut &'s mut [R],
+        kept: Kept<'s, R>,
     ) -> Float<'s, R, W> {
         let constants = w.load(0, like);
         let w = w.part(self.network_start(), self.network.weight_len());
-        Float::new(self.transformer, self.network, constants, w, room.take(scratch))
+        Float::new(self.transformer, self.network, constants, w, kept)
     }
 
     fn passing(&self) -> Room {
@@ -222,7 +221,7 @@ impl Bijection for Coupling {
         mut scratch: &mut [R],
     ) -> R {
         let parts = Parts::of(shape);
-        let walk = parts.float(w, x[0], parts.passing(), &mut scratch);
+        let walk = parts.float(w, x[0], parts.passing().take(&mut scratch));
         run::<false, R, W>(shape, w, x, walk)
     }
 
@@ -234,7 +233,7 @@ impl Bijection for Coupling {
         mut scratch: &mut [R],
     ) -> R {
         let parts = Parts::of(shape);
-        let walk = parts.float(w, z[0], parts.passing(), &mut scratch);
+        let walk = parts.float(w, z[0], parts.passing().take(&mut scratch));
         run::<true, R, W>(shape, w, z, walk)
     }
 
@@ -255,13 +254,11 @@ impl Bijection for Coupling {
             }
             Numbers::F16 if cfg!(feature = "f16") => {
                 let kept = parts.passing().take(&mut scratch);
-                let walk = Float::new(transformer, network, constants, Halves::new(words), kept);
+                let walk = Float::new(transformer, network, constants, words.halves(), kept);
                 run::<INVERSE, f32, Packed>(shape, w, x, walk)
             }
             Numbers::F32 if cfg!(feature = "f32") => {
-                let kept = parts.passing().take(&mut scratch);
-                let walk = Float::new(transformer, network, constants, words, kept);
-                run::<INVERSE, f32, Packed>(shape, w, x, walk)
+                Self::pass::<INVERSE, f32, Packed>(shape, w, x, scratch)
             }
             _ => 0.0,
         }
@@ -276,12 +273,8 @@ impl Bijection for Coupling {
         scratch: &mut [R],
     ) -> R {
         let parts = Parts::of(shape);
-        let (room, mut buffer) = match kept {
-            [] => (parts.passing(), scratch),
-            _ => (parts.keeping(shape), kept),
-        };
-        let walk = parts.float(w, x[0], room, &mut buffer);
-        run::<false, R, W>(shape, w, x, walk)
+        let kept = Kept::in_either(parts.passing(), parts.keeping(shape), kept, scratch);
+        run::<false, R, W>(shape, w, x, parts.float(w, x[0], kept))
     }
 
     #[inline(always)]

@@ -14,7 +14,7 @@ use super::knots::{Bin, MIN_SLOPE, X, Y};
 use super::rational_quadratic::RationalQuadratic;
 use super::spline::Piece;
 use super::transformer::{CONSTANTS, Transformer};
-use super::walk::Walk;
+use super::walk::{Walk, stride};
 use crate::conditioner::integer::{MAX_UNIT, OUTPUT_STEP, whole};
 use crate::conditioner::{Conditioner, Units, fixed, take};
 use crate::weights::Packed;
@@ -75,11 +75,7 @@ impl<'s, 'm> Integer<'s, 'm> {
             floor: (1 << 16) / rest,
             scale: w.get(0),
             w: w.words().get(1..).unwrap_or(&[]),
-            stride: if outputs.len() > transformer.output_len() {
-                transformer.output_len()
-            } else {
-                0
-            },
+            stride: stride(outputs.len(), transformer.output_len()),
             units: Units { inputs, active, before },
             transformer,
             network,

@@ -14,6 +14,23 @@ pub(super) struct Kept<'s, R> {
     pub(super) keep: bool,
 }
 
+impl<'s, R> Kept<'s, R> {
+    /// In `kept` all that the way back needs; where that is empty, in `scratch` what a pass needs.
+    #[inline(always)]
+    pub(super) fn in_either(
+        passing: Room,
+        keeping: Room,
+        kept: &'s mut [R],
+        scratch: &'s mut [R],
+    ) -> Self {
+        let (room, mut buffer) = match kept {
+            [] => (passing, scratch),
+            _ => (keeping, kept),
+        };
+        room.take(&mut buffer)
+    }
+}
+
 /// Room for what [`Kept`] holds, in numbers.
 #[derive(Clone, Copy)]
 pub(super) struct Room {

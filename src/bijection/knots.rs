@@ -159,6 +159,7 @@ impl<R: Real> Shares<R> {
         (share + self.floor).add_product(self.scale, power)
     }
 }
+
 /// Writes the positions between the outer ones that the `logits` \[K\] of the bins mean along an axis
 /// of `knots`; no bin is smaller than the share `floor`. With a `limit`, logits are clipped softly.
 #[inline(always)]

@@ -168,7 +168,21 @@ pub trait Bijection {
     fn forward<R: Real, W: Weights<R>>(shape: Shape, w: W, x: &mut [R], scratch: &mut [R]) -> R;
     /// z → x in place; returns the ladj of the inverse, log|det ∂x/∂z|.
     fn inverse<R: Real, W: Weights<R>>(shape: Shape, w: W, z: &mut [R], scratch: &mut [R]) -> R;
-    /// One of the two by a model's packed weights, whatever kind of [`Numbers`] a network has.
+    /// One of the two.
+    #[inline(always)]
+    fn pass<const INVERSE: bool, R: Real, W: Weights<R>>(
+        shape: Shape,
+        w: W,
+        x: &mut [R],
+        scratch: &mut [R],
+    ) -> R {
+        if INVERSE {
+            Self::inverse(shape, w, x, scratch)
+        } else {
+            Self::forward(shape, w, x, scratch)
+        }
+    }
+    /// [`Bijection::pass`] by a model's packed weights, whatever kind of [`Numbers`] a network has.
     #[inline(always)]
     fn score<const INVERSE: bool>(
         shape: Shape,
@@ -176,11 +190,7 @@ pub trait Bijection {
         x: &mut [f32],
         scratch: &mut [f32],
     ) -> f32 {
-        if INVERSE {
-            Self::inverse(shape, w, x, scratch)
-        } else {
-            Self::forward(shape, w, x, scratch)
-        }
+        Self::pass::<INVERSE, f32, Packed>(shape, w, x, scratch)
     }
     /// Turns `dz` into dx and adds to `dw`; adds to the C numbers of `dz` behind the D what the
     /// context is worth. `x` is the layer's input on entry, scrap on return.

@@ -18,6 +18,12 @@ pub(super) trait Walk<R: Real> {
     fn map<const INVERSE: bool>(&mut self, i: usize, x: R) -> (R, R);
 }
 
+/// From one step's numbers to the next one's among `all` of them, `one` a step; 0 where they take turns.
+#[inline(always)]
+pub(super) fn stride(all: usize, one: usize) -> usize {
+    if all > one { one } else { 0 }
+}
+
 /// A network of floating-point numbers.
 pub(super) struct Float<'s, R, W> {
     transformer: Transformer,
@@ -27,7 +33,7 @@ pub(super) struct Float<'s, R, W> {
     w: W,
     at: usize,
     kept: Kept<'s, R>,
-    /// From one number's outputs and knots to the next one's; 0 where they take turns.
+    /// As [`stride`] says, of one number's outputs and knots.
     output_stride: usize,
     packed_stride: usize,
 }
@@ -41,7 +47,6 @@ impl<'s, R: Real, W: Weights<R>> Float<'s, R, W> {
         w: W,
         kept: Kept<'s, R>,
     ) -> Self {
-        let stride = |all: usize, one: usize| if all > one { one } else { 0 };
         Self {
             output_stride: stride(kept.outputs.len(), transformer.output_len()),
             packed_stride: stride(kept.packed.len(), transformer.packed_len()),

@@ -2,12 +2,10 @@
 
 use core::hint::cold_path;
 
-use crate::math::Real;
-use crate::weights::{Packed, Weights};
+use crate::weights::{Packed, Stored};
 
 /// A model's words as halves.
-#[derive(Clone, Copy)]
-pub(crate) struct Halves<'m>(&'m [u16]);
+pub(crate) type Halves<'m> = Packed<'m, u16>;
 
 /// The number that the bits of a half mean, exactly; an infinity or NaN, which no model has, becomes
 /// a number.
@@ -24,43 +22,18 @@ fn widen(half: u16) -> f32 {
     f32::from_bits(sign | (size as f32 * STEP).to_bits())
 }
 
-impl<'m> Halves<'m> {
-    pub(crate) fn new(w: Packed<'m>) -> Self {
-        Self(bytemuck::must_cast_slice(w.words()))
-    }
-}
-
-impl<R: Real> Weights<R> for Halves<'_> {
+impl Stored for u16 {
     #[inline(always)]
-    fn len(self) -> usize {
-        self.0.len()
+    fn number(self) -> f32 {
+        widen(self)
     }
     #[inline(always)]
-    fn at(self, i: usize, like: R) -> R {
-        like.lift(widen(*self.0.get(i).unwrap_or(&0)))
+    fn zeros<const N: usize>() -> &'static [Self; N] {
+        const { &[0; N] }
     }
     #[inline(always)]
-    fn part(self, start: usize, len: usize) -> Self {
-        // As of `Packed`, the fallback is never taken.
-        Self(self.0.get(start..).and_then(|rest| rest.get(..len)).unwrap_or(&[]))
-    }
-    #[inline(always)]
-    fn load<const N: usize>(self, start: usize, like: R) -> [R; N] {
-        let weights = self.0.get(start..).and_then(|rest| rest.first_chunk::<N>());
-        weights.unwrap_or(const { &[0; N] }).map(|half| like.lift(widen(half)))
-    }
-    #[inline(always)]
-    fn values(self, like: R) -> impl Iterator<Item = R> {
-        self.0.iter().map(move |half| like.lift(widen(*half)))
-    }
-    #[inline(always)]
-    fn chunks<const N: usize>(self, like: R) -> impl Iterator<Item = [R; N]> {
-        let chunks = self.0.as_chunks::<N>().0.iter();
-        chunks.map(move |chunk| chunk.map(|half| like.lift(widen(half))))
-    }
-    #[inline(always)]
-    fn rows(self, len: usize) -> impl Iterator<Item = Self> {
-        self.0.chunks_exact(len.max(1)).map(Self)
+    fn rows_of_zeros<const N: usize>() -> &'static [[Self; N]; 2] {
+        const { &[[0; N]; 2] }
     }
 }
 

@@ -122,35 +122,13 @@ impl Conditioner {
     /// [`Self::unlock`] in whole numbers; `w` begins with the step's rows, then with what follows.
     #[inline(always)]
     pub(crate) fn unlock_integer(self, w: &mut &[u32], known: usize, units: &mut Units<i32>) {
-        let mut start = 0;
-        for layer in 0..self.layers() {
-            let (from, to) = (self.first_new(layer, known), self.width(layer, known));
-            let fan_in = self.fan_in(layer, known);
-            let (below, own) = units.active.split_at_mut_checked(start).unwrap_or_default();
-            let own = own.get_mut(from..to).unwrap_or_default();
-            let source = match layer {
-                0 => &*units.inputs,
-                _ => below.get(start - self.full_width(layer - 1)..).unwrap_or_default(),
-            };
-            let source = source.get(..fan_in).unwrap_or_default();
-            product(w, source, &[], MAX_UNIT, own);
-            if self.residual && layer > 0 && layer % 2 == 0 {
-                let h = units.before.get(start - 2 * self.full_width(0) + from..);
-                for (own, h) in own.iter_mut().zip(h.unwrap_or_default()) {
-                    *own = own.wrapping_add(*h).clamp(-MAX_UNIT, MAX_UNIT);
-                }
-            }
-            if self.residual {
-                let before = units.before.get_mut(start + from..).unwrap_or_default();
-                before.iter_mut().zip(&*own).for_each(|(before, own)| *before = *own);
-            }
-            if !(self.residual && layer + 1 == self.layers()) {
-                for a in own.iter_mut() {
-                    *a = self.network.activation.of_integer(*a);
-                }
-            }
-            start += self.full_width(layer);
-        }
+        self.walk(
+            known,
+            units,
+            |source, own| product(w, source, &[], MAX_UNIT, own),
+            |own, h| own.wrapping_add(h).clamp(-MAX_UNIT, MAX_UNIT),
+            |own| own.iter_mut().for_each(|a| *a = self.network.activation.of_integer(*a)),
+        );
     }
 
     /// [`Self::outputs`] in whole numbers.
@@ -162,10 +140,8 @@ impl Conditioner {
         units: &Units<i32>,
         out: &mut [i32],
     ) {
-        let (last, skipped) = self.sources(known);
-        let last = units.active.get(last).unwrap_or_default();
-        let skipped = units.inputs.get(..skipped).unwrap_or_default();
-        product(w, last, skipped, MAX_OUTPUT, out);
+        let (last, direct) = self.reaching_outputs(known, units);
+        product(w, last, direct, MAX_OUTPUT, out);
     }
 }
 

@@ -10,6 +10,7 @@ mod outer;
 mod product;
 mod shared;
 pub mod stack;
+mod tape;
 
 pub use cpu::Cpu;
 pub use stack::{Span, Stack};

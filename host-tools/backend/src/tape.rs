@@ -1,0 +1,433 @@
+//! A tile of rows on its way through the flow, forward and back.
+
+use fearless_simd::{Simd, f32x16, prelude::*};
+use fluxlet::bijection::{Bijection, Shape, Visitor};
+
+use crate::lanes::{LANES, Lanes};
+use crate::outer::Outer;
+use crate::shared::{Shared, Sums};
+use crate::stack::{Span, Stack};
+
+/// Most groups of sixteen rows in a tile: a layer's weights are read from the second cache once for
+/// all.
+const GROUPS: usize = 4;
+/// Most rows of a tile.
+pub(super) const TILE: usize = GROUPS * LANES;
+/// Numbers that the layers may keep of a tile: 1 MiB, about a second cache.
+const KEPT: usize = 1 << 18;
+
+/// What of the way forward is kept for the way back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// There is none.
+    Nothing,
+    /// Of one layer at a time; its input is found again by its inverse.
+    Layer,
+    /// Of all layers.
+    All,
+}
+
+/// Memory of a [`Tape`].
+pub(super) struct Buffers<S: Simd> {
+    /// \[levels, groups, D + C\]. Where all is kept, the rows before every layer and behind the last;
+    /// where one layer is, its input, its gradient, and a copy to work on; else the rows.
+    x: Vec<Lanes<S>>,
+    /// What each layer keeps, \[layers, groups, its own\], or the one layer.
+    kept: Vec<Lanes<S>>,
+    scratch: Vec<Lanes<S>>,
+    outer: Outer<S>,
+}
+
+impl<S: Simd> Default for Buffers<S> {
+    fn default() -> Self {
+        Self { x: Vec::new(), kept: Vec::new(), scratch: Vec::new(), outer: Outer::default() }
+    }
+}
+
+/// Where a tile goes through the flow.
+pub(super) struct Tape<'s, S: Simd> {
+    simd: S,
+    stack: &'s Stack,
+    w: &'s [f32],
+    spans: Vec<Span>,
+    keep: Keep,
+    /// Groups of a tile.
+    groups: usize,
+    pub(super) buffers: Buffers<S>,
+}
+
+impl<'s, S: Simd> Tape<'s, S> {
+    pub(super) fn new(
+        simd: S,
+        stack: &'s Stack,
+        w: &'s [f32],
+        keep: Keep,
+        buffers: Buffers<S>,
+    ) -> Self {
+        let spans: Vec<Span> = stack.spans().collect();
+        let of_layer = |s: &Span| {
+            let (forward, backward) =
+                (s.layer.scratch_len(s.shape), s.layer.backward_scratch_len(s.shape));
+            if keep == Keep::Nothing { forward } else { forward.max(backward) }
+        };
+        let scratch = spans.iter().map(of_layer).max().unwrap_or(0);
+        let scratch = scratch.max(stack.base.backward_scratch_len(stack.dim));
+        let kept = spans.iter().map(|s| s.layer.kept_len(s.shape));
+        let (levels, kept) = match keep {
+            Keep::Nothing => (1, 0),
+            Keep::Layer => (3, kept.max().unwrap_or(0)),
+            Keep::All => (spans.len() + 1, kept.sum::<usize>()),
+        };
+        let groups = (KEPT / (LANES * kept).max(1)).clamp(1, GROUPS);
+        let mut tape = Self { simd, stack, w, spans, keep, groups, buffers };
+        let Buffers { x, kept: kept_buffer, scratch: scratch_buffer, .. } = &mut tape.buffers;
+        let zero = Lanes::splat(simd, 0.0);
+        x.resize(levels * groups * stack.row_len(), zero);
+        kept_buffer.resize(groups * kept, zero);
+        scratch_buffer.resize(scratch, zero);
+        tape
+    }
+
+    /// Log densities of `rows` \[n, D + C\], one each in `out`.
+    pub(super) fn log_prob(&mut self, rows: &[f32], out: &mut [f32]) {
+        let width = self.stack.row_len();
+        let tile = self.groups * LANES;
+        for (rows, out) in rows.chunks(tile * width).zip(out.chunks_mut(tile)) {
+            let log_prob = self.forward(rows);
+            for (out, log_prob) in out.chunks_mut(LANES).zip(log_prob) {
+                out.copy_from_slice(&log_prob.0.to_array()[..out.len()]);
+            }
+        }
+    }
+
+    /// Σ −log p of `rows` \[n, D + C\]; adds its gradient to `dw`. Nothing where a row that was found
+    /// again is off by more than `drift` \[D\].
+    pub(super) fn nll_and_grad(
+        &mut self,
+        rows: &[f32],
+        drift: &[f32],
+        dw: &mut [f32],
+    ) -> Option<f64> {
+        let width = self.stack.row_len();
+        let mut nll = 0.0;
+        for rows in rows.chunks(self.groups * LANES * width) {
+            let count = rows.len() / width;
+            let log_prob = self.forward(rows);
+            let each = log_prob.iter().flat_map(|log_prob| log_prob.0.to_array());
+            nll -= each.take(count).map(f64::from).sum::<f64>();
+            let share = self.base_backward(count, dw);
+            if self.keep == Keep::All {
+                self.backward(count, share, dw);
+            } else {
+                self.backward_by_inverses(count, share, dw);
+                if !self.has_found(rows, drift) {
+                    return None;
+                }
+            }
+        }
+        Some(nll)
+    }
+
+    /// Takes at most a tile of rows through the flow; their log densities, sixteen in each.
+    fn forward(&mut self, rows: &[f32]) -> [Lanes<S>; GROUPS] {
+        let Self { simd, stack, w, spans, keep, groups: most, buffers } = self;
+        let Buffers { x, kept, scratch, .. } = buffers;
+        let (dim, width, zero) = (stack.dim, stack.row_len(), Lanes::splat(*simd, 0.0));
+        let groups = rows.len().div_ceil(LANES * width);
+        let level = *most * width;
+        for (rows, x) in rows.chunks(LANES * width).zip(x.chunks_exact_mut(width)) {
+            load(rows, x);
+        }
+        let mut ladj = [zero; GROUPS];
+        let mut kept = &mut kept[..];
+        for (l, span) in spans.iter().enumerate() {
+            let mut from = 0;
+            let mut own = &mut *kept;
+            let keep = *keep == Keep::All;
+            if keep {
+                (own, kept) = kept.split_at_mut(*most * span.layer.kept_len(span.shape));
+                x.copy_within(l * level..(l + 1) * level, (l + 1) * level);
+                from = (l + 1) * level;
+            }
+            span.layer.visit(Forward {
+                shape: span.shape,
+                w: Shared(&w[span.weights.clone()]),
+                x: &mut x[from..from + groups * width],
+                width,
+                ladj: &mut ladj,
+                keep,
+                kept: own,
+                scratch,
+            });
+        }
+        let (_, base) = stack.base_spans();
+        let z = if *keep == Keep::All { spans.len() * level } else { 0 };
+        let z = &x[z..][..groups * width];
+        let w = Shared(&w[base]);
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                for (z, ladj) in z.chunks_exact(width).zip(&mut ladj) {
+                    *ladj = *ladj + stack.base.log_prob(w, &z[..dim], scratch);
+                }
+            },
+        );
+        ladj
+    }
+
+    /// Turns z, as the last call of [`Self::forward`] left it of `count` rows, into its gradient; what
+    /// each row counts.
+    fn base_backward(&mut self, count: usize, dw: &mut [f32]) -> [Lanes<S>; GROUPS] {
+        let Self { simd, stack, w, spans, keep, groups: most, buffers } = self;
+        let Buffers { x, scratch, outer, .. } = buffers;
+        let (dim, width) = (stack.dim, stack.row_len());
+        let groups = count.div_ceil(LANES);
+        let level = *most * width;
+        // Lanes behind the last row repeat it and count nothing.
+        let mut share = [Lanes::splat(*simd, -1.0); GROUPS];
+        for (g, share) in share.iter_mut().enumerate().take(groups) {
+            for lane in 0..LANES {
+                if g * LANES + lane >= count {
+                    share.0[lane] = 0.0;
+                }
+            }
+        }
+        let at = if *keep == Keep::All {
+            spans.len() * level
+        } else {
+            x.copy_within(..level, level);
+            level
+        };
+        let z = &mut x[at..][..groups * width];
+        let (_, base) = stack.base_spans();
+        let (w, dw) = (Shared(&w[base.clone()]), &mut dw[base]);
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                for (z, share) in z.chunks_exact_mut(width).zip(share) {
+                    let dw = Sums { simd: *simd, sums: dw, outer: &mut *outer };
+                    stack.base.backward(w, &mut z[..dim], share, dw, scratch);
+                }
+            },
+        );
+        share
+    }
+
+    /// Back through the layers from what all of them kept of `count` rows.
+    fn backward(&mut self, count: usize, share: [Lanes<S>; GROUPS], dw: &mut [f32]) {
+        let Self { stack, w, spans, groups, buffers, .. } = self;
+        let Buffers { x, kept, scratch, outer } = buffers;
+        let (dim, width) = (stack.dim, stack.row_len());
+        let len = count.div_ceil(LANES) * width;
+        let level = *groups * width;
+        let mut kept = &mut kept[..];
+        for (l, span) in spans.iter().enumerate().rev() {
+            let own;
+            let own_len = *groups * span.layer.kept_len(span.shape);
+            (kept, own) = kept.split_at_mut(kept.len() - own_len);
+            let (x, dz) = x[l * level..].split_at_mut(level);
+            let (x, dz) = (&mut x[..len], &mut dz[..len]);
+            span.layer.visit(Backward {
+                shape: span.shape,
+                w: Shared(&w[span.weights.clone()]),
+                x,
+                dz,
+                width,
+                dladj: &share,
+                dw: &mut dw[span.weights.clone()],
+                kept: own,
+                scratch,
+                outer,
+            });
+            for (x, dz) in x.chunks_exact_mut(width).zip(dz.chunks_exact(width)) {
+                x[..dim].copy_from_slice(&dz[..dim]);
+            }
+        }
+    }
+
+    /// Back through the layers, each of which finds its input again and then goes forward once more, to
+    /// keep what its way back needs.
+    fn backward_by_inverses(&mut self, count: usize, share: [Lanes<S>; GROUPS], dw: &mut [f32]) {
+        let Self { simd, stack, w, spans, groups, buffers, .. } = self;
+        let Buffers { x, kept, scratch, outer } = buffers;
+        let width = stack.row_len();
+        let (len, level) = (count.div_ceil(LANES) * width, *groups * width);
+        let (x, rest) = x.split_at_mut(level);
+        let (dz, copy) = rest.split_at_mut(level);
+        let (x, dz, copy) = (&mut x[..len], &mut dz[..len], &mut copy[..len]);
+        for span in spans.iter().rev() {
+            let (shape, width) = (span.shape, width);
+            let w = Shared(&w[span.weights.clone()]);
+            span.layer.visit(Inverse { shape, w, x, width, scratch });
+            copy.copy_from_slice(x);
+            let ladj = &mut [Lanes::splat(*simd, 0.0); GROUPS];
+            span.layer.visit(Forward { shape, w, x: copy, width, ladj, keep: true, kept, scratch });
+            copy.copy_from_slice(x);
+            span.layer.visit(Backward {
+                shape,
+                w,
+                x: copy,
+                dz,
+                width,
+                dladj: &share,
+                dw: &mut dw[span.weights.clone()],
+                kept,
+                scratch,
+                outer,
+            });
+        }
+    }
+
+    /// Whether [`Self::backward_by_inverses`] came back to `rows`, each number to within `drift` \[D\].
+    fn has_found(&self, rows: &[f32], drift: &[f32]) -> bool {
+        let width = self.stack.row_len();
+        let groups = rows.chunks(LANES * width).zip(self.buffers.x.chunks_exact(width));
+        groups.into_iter().all(|(rows, x)| {
+            drift.iter().zip(x).enumerate().all(|(i, (drift, x))| {
+                let column = rows[i..].iter().step_by(width);
+                // A NaN is found nowhere.
+                column.zip(x.0.to_array()).all(|(row, x)| (x - row).abs() <= *drift)
+            })
+        })
+    }
+
+    /// Latent `rows` \[n, D + C\] → data \[n, D\].
+    pub(super) fn inverse(&mut self, rows: &[f32], out: &mut [f32]) {
+        let Self { stack, w, spans, buffers, .. } = self;
+        let Buffers { x, scratch, .. } = buffers;
+        let (dim, width) = (stack.dim, stack.row_len());
+        let tile = self.groups * LANES;
+        for (rows, out) in rows.chunks(tile * width).zip(out.chunks_mut(tile * dim)) {
+            let groups = rows.len().div_ceil(LANES * width);
+            for (rows, x) in rows.chunks(LANES * width).zip(x.chunks_exact_mut(width)) {
+                load(rows, x);
+            }
+            for span in spans.iter().rev() {
+                span.layer.visit(Inverse {
+                    shape: span.shape,
+                    w: Shared(&w[span.weights.clone()]),
+                    x: &mut x[..groups * width],
+                    width,
+                    scratch,
+                });
+            }
+            for (out, x) in out.chunks_mut(LANES * dim).zip(x.chunks_exact(width)) {
+                for (i, x) in x[..dim].iter().enumerate() {
+                    let column = out[i..].iter_mut().step_by(dim);
+                    column.zip(x.0.to_array()).for_each(|(out, x)| *out = x);
+                }
+            }
+        }
+    }
+}
+
+/// A layer's forward pass over a tile as a function of its own: compiled together, all layers would
+/// take minutes.
+struct Forward<'a, S: Simd> {
+    shape: Shape,
+    w: Shared<'a>,
+    x: &'a mut [Lanes<S>],
+    width: usize,
+    ladj: &'a mut [Lanes<S>; GROUPS],
+    keep: bool,
+    /// \[groups, kept\]; empty where nothing is kept.
+    kept: &'a mut [Lanes<S>],
+    scratch: &'a mut [Lanes<S>],
+}
+
+impl<S: Simd> Visitor for Forward<'_, S> {
+    type Output = ();
+
+    #[inline(never)]
+    fn visit<B: Bijection>(self) {
+        let Self { shape, w, x, width, ladj, keep, kept, scratch } = self;
+        let seen = shape.dim + shape.context;
+        let kept_len = if keep { B::kept_len(shape) } else { 0 };
+        let simd = ladj[0].0.simd;
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                for (g, (x, ladj)) in x.chunks_exact_mut(width).zip(ladj).enumerate() {
+                    let kept = &mut kept[g * kept_len..][..kept_len];
+                    *ladj = *ladj + B::forward_kept(shape, w, &mut x[..seen], kept, scratch);
+                }
+            },
+        );
+    }
+}
+
+/// Likewise backward.
+struct Backward<'a, S: Simd> {
+    shape: Shape,
+    w: Shared<'a>,
+    x: &'a mut [Lanes<S>],
+    dz: &'a mut [Lanes<S>],
+    width: usize,
+    dladj: &'a [Lanes<S>; GROUPS],
+    dw: &'a mut [f32],
+    kept: &'a mut [Lanes<S>],
+    scratch: &'a mut [Lanes<S>],
+    outer: &'a mut Outer<S>,
+}
+
+impl<S: Simd> Visitor for Backward<'_, S> {
+    type Output = ();
+
+    #[inline(never)]
+    fn visit<B: Bijection>(self) {
+        let Self { shape, w, x, dz, width, dladj, dw, kept, scratch, outer } = self;
+        let (seen, kept_len) = (shape.dim + shape.context, B::kept_len(shape));
+        let simd = dladj[0].0.simd;
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                let groups = x.len() / width;
+                let both = x.chunks_exact_mut(width).zip(dz.chunks_exact_mut(width));
+                for (g, ((x, dz), dladj)) in both.zip(dladj).enumerate() {
+                    outer.begin(g, groups);
+                    let kept = &mut kept[g * kept_len..(g + 1) * kept_len];
+                    let (x, dz) = (&mut x[..seen], &mut dz[..seen]);
+                    let dw = Sums { simd, sums: dw, outer: &mut *outer };
+                    B::backward_kept(shape, w, x, dz, *dladj, dw, kept, scratch);
+                }
+            },
+        );
+    }
+}
+
+/// Likewise the inverse.
+struct Inverse<'a, S: Simd> {
+    shape: Shape,
+    w: Shared<'a>,
+    x: &'a mut [Lanes<S>],
+    width: usize,
+    scratch: &'a mut [Lanes<S>],
+}
+
+impl<S: Simd> Visitor for Inverse<'_, S> {
+    type Output = ();
+
+    #[inline(never)]
+    fn visit<B: Bijection>(self) {
+        let Self { shape, w, x, width, scratch } = self;
+        let (seen, simd) = (shape.dim + shape.context, x[0].0.simd);
+        simd.vectorize(
+            #[inline(always)]
+            || {
+                for x in x.chunks_exact_mut(width) {
+                    B::inverse(shape, w, &mut x[..seen], scratch);
+                }
+            },
+        );
+    }
+}
+
+/// Rows \[≤ 16, D + C\] into D + C vectors of one lane a row; the last row fills the lanes that are left.
+#[inline(always)]
+fn load<S: Simd>(rows: &[f32], x: &mut [Lanes<S>]) {
+    let dim = x.len();
+    let last = rows.len() / dim - 1;
+    for (i, x) in x.iter_mut().enumerate() {
+        x.0 = f32x16::from_fn(x.0.simd, |lane| rows[lane.min(last) * dim + i]);
+    }
+}
