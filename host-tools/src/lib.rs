@@ -14,6 +14,7 @@ pub mod inspect;
 pub mod metrics;
 pub mod node;
 pub mod output;
+pub mod processor;
 pub mod programmer;
 pub mod report;
 pub mod score;

@@ -2,7 +2,7 @@
 
 mod support;
 
-use fluxlet_tools::backend::{Backend, Cpu};
+use fluxlet_tools::backend::{Backend, Cpu, Failed};
 use fluxlet_tools::data::Spool;
 use fluxlet_tools::stack::Stack;
 use fluxlet_tools::train::{self, Config, Outcome, Silent};
@@ -20,25 +20,43 @@ fn irritates(stack: &Stack, rows: &[f32]) -> impl Iterator<Item = [f32; 3]> {
 }
 
 impl Backend for Allergic {
-    fn nll_and_grad(&self, stack: &Stack, w: &[f32], rows: &[f32], dw: &mut [f32]) -> f64 {
-        let nll = self.0.nll_and_grad(stack, w, rows, dw);
+    fn nll_and_grad(
+        &self,
+        stack: &Stack,
+        w: &[f32],
+        rows: &[f32],
+        dw: &mut [f32],
+    ) -> Result<f64, Failed> {
+        let nll = self.0.nll_and_grad(stack, w, rows, dw)?;
         let mut bad = irritates(stack, rows).peekable();
         if bad.peek().is_none() {
-            nll
+            Ok(nll)
         } else if bad.all(|row| row[2] == 1.0) {
             dw[0] = f32::INFINITY;
-            nll
+            Ok(nll)
         } else {
-            f64::NAN
+            Ok(f64::NAN)
         }
     }
 
-    fn log_prob(&self, stack: &Stack, w: &[f32], rows: &[f32], out: &mut [f32]) {
-        self.0.log_prob(stack, w, rows, out);
+    fn log_prob(
+        &self,
+        stack: &Stack,
+        w: &[f32],
+        rows: &[f32],
+        out: &mut [f32],
+    ) -> Result<(), Failed> {
+        self.0.log_prob(stack, w, rows, out)
     }
 
-    fn inverse(&self, stack: &Stack, w: &[f32], rows: &[f32], out: &mut [f32]) {
-        self.0.inverse(stack, w, rows, out);
+    fn inverse(
+        &self,
+        stack: &Stack,
+        w: &[f32],
+        rows: &[f32],
+        out: &mut [f32],
+    ) -> Result<(), Failed> {
+        self.0.inverse(stack, w, rows, out)
     }
 }
 

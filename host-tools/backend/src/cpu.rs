@@ -14,11 +14,11 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use fearless_simd::Simd;
 use rayon::prelude::*;
 
-use crate::Backend;
 use crate::lanes::with_lanes;
 use crate::ordered::Ordered;
 use crate::stack::Stack;
 use crate::tape::{Buffers, Keep, TILE, Tape};
+use crate::{Backend, Failed};
 
 /// Most shards of a batch: as many threads find work, and so many sums are added up.
 const SHARDS: usize = 16;
@@ -76,7 +76,13 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Backend for Cpu {
-    fn nll_and_grad(&self, stack: &Stack, w: &[f32], rows: &[f32], dw: &mut [f32]) -> f64 {
+    fn nll_and_grad(
+        &self,
+        stack: &Stack,
+        w: &[f32],
+        rows: &[f32],
+        dw: &mut [f32],
+    ) -> Result<f64, Failed> {
         let width = stack.row_len();
         let tiles = (rows.len() / width).div_ceil(TILE);
         let shards: Vec<&[f32]> =
@@ -107,10 +113,16 @@ impl Backend for Cpu {
                 self.give_back(tape);
             });
         });
-        sums.total()
+        Ok(sums.total())
     }
 
-    fn log_prob(&self, stack: &Stack, w: &[f32], rows: &[f32], out: &mut [f32]) {
+    fn log_prob(
+        &self,
+        stack: &Stack,
+        w: &[f32],
+        rows: &[f32],
+        out: &mut [f32],
+    ) -> Result<(), Failed> {
         in_shards(stack, rows, out, 1, |rows, out| {
             with_lanes!(simd => {
                 let mut tape = self.tape(simd, stack, w, Keep::Nothing);
@@ -118,9 +130,16 @@ impl Backend for Cpu {
                 self.give_back(tape);
             });
         });
+        Ok(())
     }
 
-    fn inverse(&self, stack: &Stack, w: &[f32], rows: &[f32], out: &mut [f32]) {
+    fn inverse(
+        &self,
+        stack: &Stack,
+        w: &[f32],
+        rows: &[f32],
+        out: &mut [f32],
+    ) -> Result<(), Failed> {
         in_shards(stack, rows, out, stack.dim, |rows, out| {
             with_lanes!(simd => {
                 let mut tape = self.tape(simd, stack, w, Keep::Nothing);
@@ -128,6 +147,7 @@ impl Backend for Cpu {
                 self.give_back(tape);
             });
         });
+        Ok(())
     }
 }
 

@@ -42,7 +42,8 @@ fn training_step(stack: Stack) -> Call {
     let mut at = 0;
     Box::new(move || {
         let rows = next(&rows, batch_len, &mut at);
-        stepper.step(&mut state, Batch { chosen: &chosen, rows }, LEARNING_RATE);
+        let batch = Batch { chosen: &chosen, rows };
+        stepper.step(&mut state, batch, LEARNING_RATE).expect("the CPU never fails");
     })
 }
 
@@ -52,7 +53,10 @@ fn scoring(stack: Stack) -> Call {
     let mut out = vec![0.0; Task::LogProb.batch()];
     let batch_len = out.len() * stack.row_len();
     let mut at = 0;
-    Box::new(move || cpu.log_prob(&stack, &w, next(&rows, batch_len, &mut at), &mut out))
+    Box::new(move || {
+        let done = cpu.log_prob(&stack, &w, next(&rows, batch_len, &mut at), &mut out);
+        done.expect("the CPU never fails");
+    })
 }
 
 /// A new row for each row of noise.
@@ -61,7 +65,10 @@ fn sampling(stack: Stack) -> Call {
     let mut out = vec![0.0; Task::Sample.batch() * stack.dim];
     let batch_len = Task::Sample.batch() * stack.row_len();
     let mut at = 0;
-    Box::new(move || cpu.inverse(&stack, &w, next(&noise, batch_len, &mut at), &mut out))
+    Box::new(move || {
+        let done = cpu.inverse(&stack, &w, next(&noise, batch_len, &mut at), &mut out);
+        done.expect("the CPU never fails");
+    })
 }
 
 /// The batch that begins at `at`, which moves on to the next.
@@ -113,7 +120,7 @@ mod tests {
             let stack = flow.stack();
             let w = start(&stack).1;
             let rows = &normal(&stack)[..512 * stack.row_len()];
-            let nll = Cpu::default().nll(&stack, &w, rows) / 512.0;
+            let nll = Cpu::default().nll(&stack, &w, rows).unwrap() / 512.0;
             // D/2 (1 + ln 2π) for the right density; small weights are not far from it.
             let entropy = stack.dim as f64 * 1.4189;
             assert!((nll - entropy).abs() < 0.25 * entropy, "{}: {nll}", flow.name());

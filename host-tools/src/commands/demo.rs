@@ -9,6 +9,7 @@ use super::train::Job;
 use super::{ColumnArgs, eval, verify};
 use crate::device::Board;
 use crate::inspect::Inspection;
+use crate::processor::Device;
 use crate::report::{self, bad, good, heading};
 use crate::train::Config;
 
@@ -44,6 +45,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         data: &train_file,
         out: &args.out,
         config,
+        device: Device::Cpu,
         threads: args.threads,
         stream: false,
         checkpoint_every: Duration::from_secs(60),

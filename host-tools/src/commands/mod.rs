@@ -6,6 +6,7 @@
 mod bench;
 mod cost;
 mod demo;
+mod doctor;
 mod eval;
 mod explain;
 mod export;
@@ -58,6 +59,7 @@ enum Command {
     Monitor(monitor::Args),
     Record(record::Args),
     Bench(bench::Args),
+    Doctor(doctor::Args),
     Explain(explain::Args),
     Demo(demo::Args),
 }
@@ -82,6 +84,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
         Command::Monitor(args) => monitor::run(&args),
         Command::Record(args) => record::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Demo(args) => demo::run(&args),
     }

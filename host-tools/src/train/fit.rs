@@ -8,7 +8,7 @@ use super::skip::Skipped;
 use super::state::State;
 use super::step::Stepper;
 use super::{Start, TrainConfig, init};
-use crate::backend::Backend;
+use crate::backend::{Backend, Failed};
 use crate::data::Domain;
 use crate::output;
 use crate::stack::Stack;
@@ -72,6 +72,18 @@ pub enum Error {
     /// The state could not be saved.
     #[error(transparent)]
     Save(#[from] output::Error),
+    /// The device failed; the state was saved, and any device can go on from it.
+    #[error(
+        "{failed}; the first {step} of {steps} steps are saved, and can be resumed on any device"
+    )]
+    Device {
+        /// How.
+        failed: Failed,
+        /// Steps that were taken.
+        step: usize,
+        /// Steps of the whole run.
+        steps: usize,
+    },
     /// The state to resume is of another flow.
     #[error("resume: the state is of a flow with {found} parameters, this one has {expected}")]
     OtherFlow {
@@ -145,7 +157,7 @@ impl Observer for Silent {
 pub fn fit(
     plan: Plan,
     rows: Rows,
-    backend: &impl Backend,
+    backend: &(impl Backend + ?Sized),
     resumed: Option<State>,
     observer: &mut impl Observer,
 ) -> Result<Trained, Error> {
@@ -156,7 +168,10 @@ pub fn fit(
     let mut stepper = Stepper::new(&stack, begin, config, backend);
     let averaged = config.average > 0.0;
     let mut state = match resumed {
-        None => State::new(theta, stepper.nll(rows.held_out), averaged),
+        None => {
+            let failed = |failed| Error::Device { failed, step: 0, steps };
+            State::new(theta, stepper.nll(rows.held_out).map_err(failed)?, averaged)
+        }
         Some(state) if state.fits(theta.len(), averaged) => state,
         Some(state) => {
             return Err(Error::OtherFlow { found: state.theta.len(), expected: theta.len() });
@@ -172,7 +187,9 @@ pub fn fit(
         while state.step < end && !state.gave_up() {
             let rate = state.rate_factor * schedule::learning_rate(config, state.step, steps);
             let batch = batches.at(state.step);
-            stepper.step(&mut state, batch, rate);
+            if let Err(failed) = stepper.step(&mut state, batch, rate) {
+                return Err(abandon(failed, &state, steps, observer));
+            }
             if state.is_stuck() {
                 state.restore(epoch);
                 stepper.constrain(&state.theta);
@@ -188,7 +205,10 @@ pub fn fit(
         if state.gave_up() {
             break;
         }
-        let validation_nll = stepper.validate(&state, rows.held_out);
+        let validation_nll = match stepper.validate(&state, rows.held_out) {
+            Ok(nll) => nll,
+            Err(failed) => return Err(abandon(failed, &state, steps, observer)),
+        };
         observer.epoch(state.end_epoch(validation_nll));
         if state.has_diverged(stack.dim) {
             state.restore(epoch);
@@ -210,6 +230,14 @@ pub fn fit(
         skipped,
         restores,
     })
+}
+
+/// Saves the state of a run whose device failed.
+fn abandon(failed: Failed, state: &State, steps: usize, observer: &mut impl Observer) -> Error {
+    match observer.save(state) {
+        Ok(()) => Error::Device { failed, step: state.step, steps },
+        Err(error) => error.into(),
+    }
 }
 
 /// Whether the last epoch is over, patience is at its end, or the run diverges for good.

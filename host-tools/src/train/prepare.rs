@@ -8,8 +8,9 @@ use rand_chacha::ChaCha8Rng;
 
 use super::gather::{Gathered, gather};
 use super::run::Error;
-use super::{Config, Rows, features};
+use super::{Config, FlowConfig, Rows, features};
 use crate::data::{self, Domain, Parts, Resolution, Spool, Store};
+use crate::stack::Stack;
 
 /// The rows of a run.
 #[derive(Debug)]
@@ -48,6 +49,15 @@ impl Prepared {
     /// Numbers of a row, D + C.
     pub(super) fn width(&self) -> usize {
         self.train.width()
+    }
+
+    /// The layers of `flow` for these rows.
+    ///
+    /// # Errors
+    ///
+    /// What is impossible about it.
+    pub fn stack(&self, flow: &FlowConfig) -> Result<Stack, String> {
+        flow.stack(self.width() - self.context, self.context, !self.domains.is_empty())
     }
 
     /// How many rows are trained on.

@@ -106,12 +106,11 @@ pub fn run(
     rows: Prepared,
     path: &Path,
     mut config: Config,
-    backend: &impl Backend,
+    backend: &(impl Backend + ?Sized),
     resumed: Option<State>,
     observer: &mut impl Observer,
 ) -> Result<Outcome, Error> {
     let context = rows.context;
-    let dim = rows.width() - context;
     let train_len = rows.train_len();
     let mut notes = rows.notes.clone();
     let mut flow = config.flow.clone();
@@ -131,7 +130,7 @@ pub fn run(
         let epochs = *config.train.epochs.get_or_insert(usual);
         (epochs * steps_per_epoch).min(config.train.steps.unwrap_or(usize::MAX))
     };
-    let stack = flow.stack(dim, context, !rows.domains.is_empty()).map_err(Error::Config)?;
+    let stack = rows.stack(&flow).map_err(Error::Config)?;
     let network = stack.layers.iter().any(|(layer, _)| layer.is_conditioned());
     let usual = if network { NETWORK_LEARNING_RATE } else { LEARNING_RATE };
     config.train.learning_rate.get_or_insert(usual);

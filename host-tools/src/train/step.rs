@@ -9,11 +9,11 @@ use super::constrain::{constrain, constrain_backward};
 use super::init::Begin;
 use super::optimiser::Adam;
 use super::state::State;
-use crate::backend::Backend;
+use crate::backend::{Backend, Failed};
 use crate::stack::Stack;
 
 /// The numbers that a step computes and does not keep.
-pub(crate) struct Stepper<'s, B> {
+pub(crate) struct Stepper<'s, B: ?Sized> {
     stack: &'s Stack,
     backend: &'s B,
     adam: Adam,
@@ -22,7 +22,7 @@ pub(crate) struct Stepper<'s, B> {
     dw: Vec<f32>,
 }
 
-impl<'s, B: Backend> Stepper<'s, B> {
+impl<'s, B: Backend + ?Sized> Stepper<'s, B> {
     /// Steps of `stack`, with the constants and units of its start.
     pub(crate) fn new(
         stack: &'s Stack,
@@ -48,8 +48,17 @@ impl<'s, B: Backend> Stepper<'s, B> {
 
     /// Moves `state` by the gradient of a batch. A batch whose likelihood or gradient is not finite
     /// moves nothing and is counted as skipped.
-    pub(crate) fn step(&mut self, state: &mut State, batch: Batch, learning_rate: f64) {
-        let nll = self.gradient(batch.rows);
+    ///
+    /// # Errors
+    ///
+    /// The device failed; nothing was moved.
+    pub(crate) fn step(
+        &mut self,
+        state: &mut State,
+        batch: Batch,
+        learning_rate: f64,
+    ) -> Result<(), Failed> {
+        let nll = self.gradient(batch.rows)?;
         let State { theta, moments, .. } = &mut *state;
         let dtheta = constrain_backward(self.stack, theta, &self.w, &mut self.dw);
         let per_row = 1.0 / batch.chosen.len() as f64;
@@ -62,19 +71,21 @@ impl<'s, B: Backend> Stepper<'s, B> {
             let width = self.stack.row_len();
             state.skipped.count(batch.chosen, &mut |range| {
                 let rows = &batch.rows[range.start * width..range.end * width];
-                self.gradient(rows).is_finite() && self.dw.iter().all(|d| d.is_finite())
+                let nll = self.gradient(rows).unwrap_or(f64::NAN);
+                nll.is_finite() && self.dw.iter().all(|d| d.is_finite())
             });
         }
         state.step += 1;
+        Ok(())
     }
 
     /// Σ −log p of `rows`; its gradient is then in `dw`.
-    fn gradient(&mut self, rows: &[f32]) -> f64 {
+    fn gradient(&mut self, rows: &[f32]) -> Result<f64, Failed> {
         self.backend.nll_and_grad(self.stack, &self.w, rows, &mut self.dw)
     }
 
     /// Mean NLL of the `held_out` rows with the parameters that `state` would keep.
-    pub(super) fn validate(&mut self, state: &State, held_out: &[f32]) -> f64 {
+    pub(super) fn validate(&mut self, state: &State, held_out: &[f32]) -> Result<f64, Failed> {
         if state.average.is_some() {
             self.constrain(state.kept());
         }
@@ -86,9 +97,9 @@ impl<'s, B: Backend> Stepper<'s, B> {
     }
 
     /// Mean NLL of `rows` with the weights as they are.
-    pub(super) fn nll(&self, rows: &[f32]) -> f64 {
+    pub(super) fn nll(&self, rows: &[f32]) -> Result<f64, Failed> {
         let count = rows.len() / self.stack.row_len();
-        self.backend.nll(self.stack, &self.w, rows) / count as f64
+        Ok(self.backend.nll(self.stack, &self.w, rows)? / count as f64)
     }
 
     /// The weights of `theta`, as they are packed.

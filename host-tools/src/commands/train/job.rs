@@ -9,6 +9,7 @@ use super::folder::RunFolder;
 use super::watch::Watch;
 use crate::backend::Cpu;
 use crate::data::Spool;
+use crate::processor::{Device, Processor};
 use crate::train::{self, Config, FitError, Identity, Origin, Outcome, State};
 
 /// What is trained from, how, and where to.
@@ -16,6 +17,7 @@ pub(in crate::commands) struct Job<'j> {
     pub(in crate::commands) data: &'j Path,
     pub(in crate::commands) out: &'j Path,
     pub(in crate::commands) config: Config,
+    pub(in crate::commands) device: Device,
     pub(in crate::commands) threads: Option<usize>,
     /// Rows are kept in a file.
     pub(in crate::commands) stream: bool,
@@ -29,7 +31,7 @@ impl Job<'_> {
         &self,
         resumed: Option<(&Origin, State)>,
     ) -> anyhow::Result<Option<Outcome>> {
-        let Self { data: path, out, config, threads, stream, checkpoint_every } = self;
+        let Self { data: path, out, config, device, threads, stream, checkpoint_every } = self;
         ensure!(*threads != Some(0), "train: --threads must be at least 1");
         let folder = RunFolder::new(out);
         folder.check_writable()?;
@@ -49,12 +51,19 @@ impl Job<'_> {
         let mut watch = Watch::new(origin, folder.state(), *checkpoint_every)?;
         let state = resumed.map(|(_, state)| state);
         let cpu = if config.train.reversible { Cpu::reversible() } else { Cpu::default() };
-        let outcome =
-            pool.install(|| train::run(rows, path, config.clone(), &cpu, state, &mut watch));
+        let stack = rows.stack(&config.flow).map_err(train::Error::Config)?;
+        let batch = config.train.batch.min(rows.train_len());
+        let (processor, note) = pool.install(|| Processor::open(*device, cpu, &stack, batch))?;
+        let outcome = pool.install(|| {
+            train::run(rows, path, config.clone(), processor.backend(), state, &mut watch)
+        });
         watch.end();
         match outcome {
             Ok(mut outcome) => {
-                outcome.report.notes.extend(drift(cpu.drifts()));
+                outcome.report.notes.extend(note);
+                if let Processor::Cpu(cpu) = &processor {
+                    outcome.report.notes.extend(drift(cpu.drifts()));
+                }
                 folder.write(&outcome)?;
                 Ok(Some(outcome))
             }

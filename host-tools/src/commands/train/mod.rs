@@ -13,6 +13,7 @@ use anyhow::Context;
 
 use super::ColumnArgs;
 use super::stop::STOPPED;
+use crate::processor::Device;
 use crate::report;
 use crate::train;
 use folder::RunFolder;
@@ -53,6 +54,10 @@ pub(super) struct Args {
     /// Seconds from one checkpoint to the next
     #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = seconds)]
     checkpoint_every: Duration,
+    /// What computes: cpu, gpu (or gpu:N, as `fluxlet doctor` lists them), or auto, whichever takes a
+    /// step faster. Each has its own roundings; a run can be resumed on another
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: Device,
     /// Threads; the result is the same for any number [default: all]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -80,6 +85,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         data,
         out,
         config: args.options.config(&args.columns)?,
+        device: args.device,
         threads: args.threads,
         stream: args.stream,
         checkpoint_every: args.checkpoint_every,
@@ -106,6 +112,7 @@ fn resume(args: &Args, run: &Path) -> anyhow::Result<ExitCode> {
         data: args.data.as_deref().unwrap_or(origin.data()),
         out: run,
         config: origin.config()?,
+        device: args.device,
         threads: args.threads,
         stream: args.stream,
         checkpoint_every: args.checkpoint_every,

@@ -1,0 +1,239 @@
+//! How a stack runs on a device: its kernels, their tables, and where its rows' numbers stand.
+
+use std::collections::BTreeMap;
+
+use fluxlet_backend::{Failed, Stack};
+
+use crate::device::{Call, Device, Step};
+use crate::kernel::{Kernel, Way};
+use crate::memory::Share;
+
+/// Rows of a workgroup.
+const GROUP: u32 = 64;
+/// Rows of a part of a sum, as in `rows.wgsl`.
+pub(crate) const PART: usize = 256;
+/// Rows and columns of a tile of a network's gradient, as there.
+const TILE: usize = 32;
+
+/// What is asked of the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Task {
+    LogProb,
+    Inverse,
+    Gradient,
+}
+
+/// A kernel that is ready to run, and the sums behind it.
+struct Pass {
+    kernel: Kernel,
+    pipeline: wgpu::ComputePipeline,
+    /// First columns of what it reads and writes.
+    reads: usize,
+    writes: usize,
+    /// Where its weights begin.
+    w_at: usize,
+    /// Whether it is the first of those that add to the log densities.
+    begins: bool,
+    /// Where the tables begin, and how many sums they describe.
+    numbers: (usize, usize),
+    tiles: (usize, usize),
+}
+
+/// The passes of one task, in their order.
+pub(crate) struct Plan {
+    pub(crate) task: Task,
+    pub(crate) stack: Stack,
+    passes: Vec<Pass>,
+    /// Of all passes.
+    pub(crate) table: Vec<u32>,
+    /// Columns of rows on their way, and of what they keep.
+    pub(crate) columns: usize,
+    pub(crate) kept: usize,
+    gradient: usize,
+    pub(crate) log_prob: usize,
+    load: wgpu::ComputePipeline,
+    sum: wgpu::ComputePipeline,
+    outer: wgpu::ComputePipeline,
+    join: wgpu::ComputePipeline,
+}
+
+impl Plan {
+    pub(crate) fn new(
+        device: &Device,
+        stack: &Stack,
+        w: &[f32],
+        task: Task,
+    ) -> Result<Self, Failed> {
+        let (dim, width) = (stack.dim, stack.row_len());
+        let layers = stack.layers.len();
+        // Behind the rows as they come, z of every layer if there is a way back.
+        let level = |l: usize| match (task, l) {
+            (Task::Gradient, 1..) => width + (l - 1) * dim,
+            _ => 0,
+        };
+        let gradient = level(layers).max(width) + dim;
+        let log_prob = gradient + dim;
+        let mut plan = Self {
+            task,
+            stack: stack.clone(),
+            passes: Vec::new(),
+            table: Vec::new(),
+            columns: log_prob + 1,
+            kept: 0,
+            gradient,
+            log_prob,
+            load: device.rows_pipeline("load")?,
+            sum: device.rows_pipeline("sum")?,
+            outer: device.rows_pipeline("outer")?,
+            join: device.rows_pipeline("join")?,
+        };
+        let spans: Vec<_> = stack.spans().collect();
+        let (_, base) = stack.base_spans();
+        let layer = |l: usize, way| {
+            let span = &spans[l];
+            Kernel::of_layer(span.layer, span.shape, &w[span.weights.clone()], way)
+        };
+        let of_base = |way| Kernel::of_base(stack.base, dim, &w[base.clone()], way);
+        if task == Task::Inverse {
+            for l in (0..layers).rev() {
+                plan.push(device, layer(l, Way::Inverse), [0, 0], spans[l].weights.start)?;
+            }
+            return Ok(plan);
+        }
+        for (l, span) in spans.iter().enumerate() {
+            let levels = [level(l), level(l + 1)];
+            plan.push(device, layer(l, Way::Forward), levels, span.weights.start)?;
+        }
+        plan.push(device, of_base(Way::Forward), [level(layers); 2], base.start)?;
+        plan.passes[0].begins = true;
+        if task == Task::Gradient {
+            plan.push(device, of_base(Way::Backward), [level(layers); 2], base.start)?;
+            for l in (0..layers).rev() {
+                plan.push(device, layer(l, Way::Backward), [level(l); 2], spans[l].weights.start)?;
+            }
+        }
+        Ok(plan)
+    }
+
+    /// Whether it is the plan of this stack with these weights.
+    pub(crate) fn fits(&self, stack: &Stack, w: &[f32]) -> bool {
+        self.stack == *stack && self.passes.iter().all(|pass| pass.kernel.fits(&w[pass.w_at..]))
+    }
+
+    fn push(
+        &mut self,
+        device: &Device,
+        kernel: Kernel,
+        [reads, writes]: [usize; 2],
+        w_at: usize,
+    ) -> Result<(), Failed> {
+        let pipeline = device.pipeline(&kernel.text)?;
+        let numbers = self.tabulate_numbers(&kernel.shares);
+        let tiles = self.tabulate_tiles(&kernel.shares);
+        self.kept = self.kept.max(kernel.columns);
+        self.passes.push(Pass {
+            kernel,
+            pipeline,
+            reads,
+            writes,
+            w_at,
+            begins: false,
+            numbers,
+            tiles,
+        });
+        Ok(())
+    }
+
+    /// Sums of single numbers: a head for each weight, then the entries.
+    fn tabulate_numbers(&mut self, shares: &[Share]) -> (usize, usize) {
+        let mut entries: BTreeMap<usize, Vec<[u32; 3]>> = BTreeMap::new();
+        for share in shares {
+            if let Share::Number { weight, column, index } = *share {
+                let (index, k) = index.map_or((0, 0), |(index, k)| (index + 1, k));
+                entries.entry(weight).or_default().push([column, index, k].map(|n| n as u32));
+            }
+        }
+        let begin = self.table.len();
+        let mut at = begin + 3 * entries.len();
+        for (weight, entries) in &entries {
+            self.table.extend([*weight, at, entries.len()].map(|n| n as u32));
+            at += 3 * entries.len();
+        }
+        self.table.extend(entries.values().flatten().flatten());
+        (begin, entries.len())
+    }
+
+    /// Tiles of products.
+    fn tabulate_tiles(&mut self, shares: &[Share]) -> (usize, usize) {
+        let (begin, mut count) = (self.table.len(), 0);
+        for share in shares {
+            let Share::Outer { weight, dout, rows, x, columns } = *share else { continue };
+            for row in (0..rows).step_by(TILE) {
+                for column in (0..=columns).step_by(TILE) {
+                    let tile = [weight, dout, rows, x, columns, row, column];
+                    self.table.extend(tile.map(|n| n as u32));
+                    count += 1;
+                }
+            }
+        }
+        (begin, count)
+    }
+
+    /// Numbers of the largest buffer that a row needs.
+    pub(crate) fn numbers_per_row(&self) -> usize {
+        self.columns.max(self.kept)
+    }
+
+    /// Calls in a submission, at most.
+    pub(crate) fn calls(&self) -> usize {
+        2 + 3 * self.passes.len()
+    }
+
+    /// The steps of `rows` rows of each of `models`, the first of theirs or more of them.
+    pub(crate) fn steps(&self, models: usize, rows: usize, first: bool) -> Vec<Step> {
+        let all = (models * rows) as u32;
+        let parts = rows.div_ceil(PART) as u32;
+        let w_len = self.stack.weight_len();
+        let call = Call {
+            rows: all,
+            per_model: rows as u32,
+            parts,
+            width: self.stack.row_len() as u32,
+            context: self.stack.dim as u32,
+            gradient: self.gradient as u32,
+            log_prob: self.log_prob as u32,
+            w_len: w_len as u32,
+            nan: f32::NAN.to_bits(),
+            infinity: f32::INFINITY.to_bits(),
+            ..Call::default()
+        };
+        let by_rows = [all.div_ceil(GROUP), 1, 1];
+        let step = |pipeline: &wgpu::ComputePipeline, call, groups| Step {
+            pipeline: pipeline.clone(),
+            call,
+            groups,
+        };
+        let mut steps = vec![step(&self.load, call, by_rows)];
+        for pass in &self.passes {
+            let call = Call {
+                reads: pass.reads as u32,
+                writes: pass.writes as u32,
+                w_at: pass.w_at as u32,
+                begins: u32::from(pass.begins),
+                ..call
+            };
+            steps.push(step(&pass.pipeline, call, by_rows));
+            for (pipeline, (at, count)) in [(&self.sum, pass.numbers), (&self.outer, pass.tiles)] {
+                if count > 0 {
+                    let call = Call { table_at: at as u32, ..call };
+                    steps.push(step(pipeline, call, [count as u32, parts, models as u32]));
+                }
+            }
+        }
+        if self.task == Task::Gradient {
+            let call = Call { begins: u32::from(first), ..call };
+            steps.push(step(&self.join, call, [call.w_len.div_ceil(GROUP), models as u32, 1]));
+        }
+        steps
+    }
+}
