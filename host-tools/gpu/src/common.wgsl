@@ -24,6 +24,18 @@ struct Call {
     w_len: u32,
     // Where the layer's table begins.
     table_at: u32,
+    // Column of what a row counts: -1, or 0 where it only fills a batch.
+    share: u32,
+    // Models, and numbers of each one's theta.
+    models: u32,
+    theta_len: u32,
+    // Where in `s` theta (or its average) begins, and its gradient; where the layer's begins in it.
+    theta: u32,
+    dtheta: u32,
+    theta_at: u32,
+    // Where in `s` what this step is told begins, and what it tells; 0 for no step.
+    pace: u32,
+    told: u32,
     // The bits of a NaN and of the infinity, which no expression may be.
     nan: u32,
     infinity: u32,
@@ -44,6 +56,8 @@ struct Call {
 @group(0) @binding(6) var<storage, read_write> sums: array<f32>;
 // Gradient of the weights, [models, w_len].
 @group(0) @binding(7) var<storage, read_write> dw: array<f32>;
+// What models in training are: see `models.wgsl`.
+@group(0) @binding(8) var<storage, read_write> s: array<f32>;
 
 fn nan() -> f32 {
     return bitcast<f32>(p.nan);

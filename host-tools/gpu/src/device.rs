@@ -8,12 +8,12 @@ use bytemuck::{Pod, Zeroable};
 use fluxlet_backend::Failed;
 
 use crate::adapter::Adapter;
-use crate::kernel::{MAIN, ROWS};
+use crate::kernel::{MAIN, MODELS, ROWS};
 
 /// Bytes from one call to the next: what a dynamic offset is a multiple of everywhere.
 const CALL: usize = 256;
 /// Storage buffers of a kernel, `common.wgsl` says of what: as many as every device has.
-pub(crate) const BUFFERS: usize = 7;
+pub(crate) const BUFFERS: usize = 8;
 
 /// What one kernel is told; `common.wgsl` says what the numbers mean.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -33,6 +33,14 @@ pub(crate) struct Call {
     pub(crate) w_at: u32,
     pub(crate) w_len: u32,
     pub(crate) table_at: u32,
+    pub(crate) share: u32,
+    pub(crate) models: u32,
+    pub(crate) theta_len: u32,
+    pub(crate) theta: u32,
+    pub(crate) dtheta: u32,
+    pub(crate) theta_at: u32,
+    pub(crate) pace: u32,
+    pub(crate) told: u32,
     pub(crate) nan: u32,
     pub(crate) infinity: u32,
 }
@@ -47,6 +55,7 @@ impl Which {
     pub(crate) const ROWS: Self = Self(2);
     pub(crate) const TABLE: Self = Self(4);
     pub(crate) const GRADIENT: Self = Self(6);
+    pub(crate) const STATE: Self = Self(7);
 }
 
 /// A kernel, what it is told, and its workgroups.
@@ -163,6 +172,14 @@ impl Device {
         self.compile(text, MAIN)
     }
 
+    /// A kernel of `models.wgsl`.
+    pub(crate) fn models_pipeline(
+        &self,
+        entry: &'static str,
+    ) -> Result<wgpu::ComputePipeline, Failed> {
+        self.compile(&MODELS.concat(), entry)
+    }
+
     /// A kernel of `rows.wgsl`.
     pub(crate) fn rows_pipeline(
         &self,
@@ -238,9 +255,16 @@ impl Device {
         })
     }
 
-    /// Writes numbers to the begin of a buffer.
-    pub(crate) fn write<T: Pod>(&self, buffers: &Buffers, which: Which, numbers: &[T]) {
-        self.queue.write_buffer(&buffers.each[which.0], 0, bytemuck::cast_slice(numbers));
+    /// Writes numbers to a buffer, from number `first` on.
+    pub(crate) fn write<T: Pod>(
+        &self,
+        buffers: &Buffers,
+        which: Which,
+        first: usize,
+        numbers: &[T],
+    ) {
+        let bytes = bytemuck::cast_slice(numbers);
+        self.queue.write_buffer(&buffers.each[which.0], 4 * first as u64, bytes);
     }
 
     /// Takes all steps in one submission, then reads of a buffer so many numbers from one on.

@@ -9,10 +9,12 @@ use fluxlet::bijection::{Bijection, Layer, Shape, Visitor};
 use crate::memory::{Share, Stored, Sums};
 use crate::script::{self, Script, Written};
 
-const COMMON: &str = include_str!("common.wgsl");
+pub(crate) const COMMON: &str = include_str!("common.wgsl");
 const PRODUCT: &str = include_str!("product.wgsl");
 /// The kernels that are the same for every flow.
 pub(crate) const ROWS: [&str; 2] = [COMMON, include_str!("rows.wgsl")];
+/// The kernels that take a step.
+pub(crate) const MODELS: [&str; 2] = [COMMON, include_str!("models.wgsl")];
 /// The entry point of a layer's kernels.
 pub(crate) const MAIN: &str = "main";
 
@@ -54,7 +56,7 @@ var<private> m: array<f32, {memory}>;
 fn {MAIN}(@builtin(global_invocation_id) id: vec3<u32>) {{
     let row = id.x;
     if (row >= p.rows) {{ return; }}
-    let wb = p.w_at + row / p.per_model * p.w_len;
+    let wb = row / p.per_model * p.w_len + p.w_at;
 {body}}}
 "
         );
@@ -75,7 +77,7 @@ fn {MAIN}(@builtin(global_invocation_id) id: vec3<u32>) {{
             let (mut z, w) = (columns("reads", dim), Stored::new(base.weight_len(dim)));
             if way == Way::Backward {
                 let scratch = &mut scratch(base.backward_scratch_len(dim));
-                base.backward(w, &mut z, minus_one(), Sums::new(&shares), scratch);
+                base.backward(w, &mut z, share(), Sums::new(&shares), scratch);
                 store_columns("gradient", &z);
             } else {
                 let scratch = &mut scratch(base.scratch_len());
@@ -122,26 +124,22 @@ impl Visitor for Row<'_> {
             }
             Way::Backward => {
                 let mut dz = columns("gradient", shape.dim);
-                dz.resize(x.len(), zero());
+                dz.resize(x.len(), script::zero());
                 let dw = Sums::new(shares);
-                B::backward(shape, w, &mut x, &mut dz, minus_one(), dw, scratch);
+                B::backward(shape, w, &mut x, &mut dz, share(), dw, scratch);
                 store_columns("gradient", &dz[..shape.dim]);
             }
         }
     }
 }
 
-fn zero() -> Written {
-    script::expression(String::from("0.0"))
-}
-
 /// What a row's log density counts in the sum that is minimised.
-fn minus_one() -> Written {
-    script::expression(String::from("-1.0"))
+fn share() -> Written {
+    script::expression(column("share", 0))
 }
 
 fn scratch(len: usize) -> Vec<Written> {
-    vec![zero(); len]
+    vec![script::zero(); len]
 }
 
 /// Column `i` from the one on that the call names.

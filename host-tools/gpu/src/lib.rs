@@ -10,9 +10,11 @@
 //! two runs on one device give the same bits.
 
 mod adapter;
+mod constrain;
 mod device;
 mod kernel;
 mod memory;
+mod models;
 mod plan;
 mod script;
 
@@ -22,6 +24,7 @@ use fluxlet_backend::{Backend, Failed, Stack};
 
 pub use adapter::{Adapter, AdapterKind, adapters};
 use device::{Buffers, Device, Which};
+pub use models::{Models, Moved, Moving, Pace, Start, Told};
 use plan::{PART, Plan, Task};
 
 /// Most bytes of a buffer: rows beyond go through the flow later.
@@ -84,9 +87,14 @@ impl Gpu {
         work(&plans[plans.len() - 1])
     }
 
+    /// Bytes of a buffer, at most.
+    fn limit_bytes(&self) -> u64 {
+        self.device.limit().min(MOST_BYTES)
+    }
+
     /// Rows that go through a flow at once, at most.
     fn most_rows(&self, plan: &Plan) -> usize {
-        let numbers = self.device.limit().min(MOST_BYTES) as usize / 4;
+        let numbers = self.limit_bytes() as usize / 4;
         (numbers / plan.numbers_per_row()).min(MOST_ROWS) / PART * PART
     }
 
@@ -97,7 +105,7 @@ impl Gpu {
             return Err(self.device.failed(format_args!(
                 "{PART} rows of this flow need {} MB at once, {} at most are given out; train it on the CPU",
                 bytes.div_ceil(1 << 20),
-                self.device.limit().min(MOST_BYTES) >> 20,
+                self.limit_bytes() >> 20,
             )));
         }
         let rows = rows.min(most).next_multiple_of(PART);
@@ -111,9 +119,10 @@ impl Gpu {
             plan.table.len(),
             gradient * rows / PART * weights,
             gradient * weights,
+            0,
         ];
         let buffers = self.device.buffers(numbers, plan.calls())?;
-        self.device.write(&buffers, Which::TABLE, &plan.table);
+        self.device.write(&buffers, Which::TABLE, 0, &plan.table);
         Ok(Ready { plan, buffers, rows })
     }
 
@@ -130,12 +139,12 @@ impl Gpu {
     ) -> Result<(), Failed> {
         let Ready { plan, buffers, rows: most } = ready;
         let width = plan.stack.row_len();
-        self.device.write(buffers, Which::WEIGHTS, w);
+        self.device.write(buffers, Which::WEIGHTS, 0, w);
         for (i, rows) in rows.chunks(most * width).enumerate() {
             let count = rows.len() / width;
-            self.device.write(buffers, Which::INPUT, rows);
+            self.device.write(buffers, Which::INPUT, 0, rows);
             let read = (Which::ROWS, first * count, len * count);
-            let read = self.device.run(buffers, &plan.steps(1, count, i == 0), read)?;
+            let read = self.device.run(buffers, &plan.steps(plan.call(1, count), i == 0), read)?;
             each(&read, count);
         }
         Ok(())

@@ -9,7 +9,7 @@ use crate::kernel::{Kernel, Way};
 use crate::memory::Share;
 
 /// Rows of a workgroup.
-const GROUP: u32 = 64;
+pub(crate) const GROUP: u32 = 64;
 /// Rows of a part of a sum, as in `rows.wgsl`.
 pub(crate) const PART: usize = 256;
 /// Rows and columns of a tile of a network's gradient, as there.
@@ -51,6 +51,7 @@ pub(crate) struct Plan {
     pub(crate) kept: usize,
     gradient: usize,
     pub(crate) log_prob: usize,
+    share: usize,
     load: wgpu::ComputePipeline,
     sum: wgpu::ComputePipeline,
     outer: wgpu::ComputePipeline,
@@ -78,10 +79,11 @@ impl Plan {
             stack: stack.clone(),
             passes: Vec::new(),
             table: Vec::new(),
-            columns: log_prob + 1,
+            columns: log_prob + 2,
             kept: 0,
             gradient,
             log_prob,
+            share: log_prob + 1,
             load: device.rows_pipeline("load")?,
             sum: device.rows_pipeline("sum")?,
             outer: device.rows_pipeline("outer")?,
@@ -189,25 +191,29 @@ impl Plan {
         2 + 3 * self.passes.len()
     }
 
-    /// The steps of `rows` rows of each of `models`, the first of theirs or more of them.
-    pub(crate) fn steps(&self, models: usize, rows: usize, first: bool) -> Vec<Step> {
-        let all = (models * rows) as u32;
-        let parts = rows.div_ceil(PART) as u32;
-        let w_len = self.stack.weight_len();
-        let call = Call {
-            rows: all,
+    /// What every kernel is told that sees `rows` rows of each of `models`.
+    pub(crate) fn call(&self, models: usize, rows: usize) -> Call {
+        Call {
+            rows: (models * rows) as u32,
             per_model: rows as u32,
-            parts,
+            parts: rows.div_ceil(PART) as u32,
             width: self.stack.row_len() as u32,
             context: self.stack.dim as u32,
             gradient: self.gradient as u32,
             log_prob: self.log_prob as u32,
-            w_len: w_len as u32,
+            share: self.share as u32,
+            models: models as u32,
+            w_len: self.stack.weight_len() as u32,
+            theta_len: self.stack.theta_len() as u32,
             nan: f32::NAN.to_bits(),
             infinity: f32::INFINITY.to_bits(),
             ..Call::default()
-        };
-        let by_rows = [all.div_ceil(GROUP), 1, 1];
+        }
+    }
+
+    /// The steps of a call; `first` where its sums are not added to those of another.
+    pub(crate) fn steps(&self, call: Call, first: bool) -> Vec<Step> {
+        let by_rows = [call.rows.div_ceil(GROUP), 1, 1];
         let step = |pipeline: &wgpu::ComputePipeline, call, groups| Step {
             pipeline: pipeline.clone(),
             call,
@@ -226,13 +232,13 @@ impl Plan {
             for (pipeline, (at, count)) in [(&self.sum, pass.numbers), (&self.outer, pass.tiles)] {
                 if count > 0 {
                     let call = Call { table_at: at as u32, ..call };
-                    steps.push(step(pipeline, call, [count as u32, parts, models as u32]));
+                    steps.push(step(pipeline, call, [count as u32, call.parts, call.models]));
                 }
             }
         }
         if self.task == Task::Gradient {
             let call = Call { begins: u32::from(first), ..call };
-            steps.push(step(&self.join, call, [call.w_len.div_ceil(GROUP), models as u32, 1]));
+            steps.push(step(&self.join, call, [call.w_len.div_ceil(GROUP), call.models, 1]));
         }
         steps
     }

@@ -3,6 +3,9 @@
 // Rows in a part of a sum.
 const PART: u32 = 256u;
 
+// Numbers that a step of a model is told; the first is the number of its rows.
+const PACE: u32 = 8u;
+
 // Rows as they come -> by column.
 @compute @workgroup_size(64)
 fn load(@builtin(global_invocation_id) id: vec3<u32>) {
@@ -11,6 +14,11 @@ fn load(@builtin(global_invocation_id) id: vec3<u32>) {
     for (var c = 0u; c < p.width; c++) {
         x[(p.writes + c) * p.rows + row] = input[p.input_at + row * p.width + c];
     }
+    var share = -1.0;
+    if (p.pace > 0u && f32(row % p.per_model) >= s[p.pace + PACE * (row / p.per_model)]) {
+        share = 0.0;
+    }
+    x[p.share * p.rows + row] = share;
 }
 
 // Where the rows of a part of a model begin and end.

@@ -122,6 +122,21 @@ pub(crate) fn expression(text: String) -> Written {
     with(|script| script.value(text, &[]))
 }
 
+/// 0, which no sum is larger by.
+pub(crate) fn zero() -> Written {
+    expression(literal(0.0))
+}
+
+/// Free parameter `i` of the layer.
+pub(crate) fn theta(i: usize) -> Written {
+    expression(format!("s[tb + {i}u]"))
+}
+
+/// The gradient of weight `i` of the layer.
+pub(crate) fn weight_gradient(i: usize) -> Written {
+    expression(format!("dw[wb + {i}u]"))
+}
+
 /// Weight `i` of the layer.
 pub(crate) fn weight(i: usize) -> Written {
     with(|script| {
@@ -205,7 +220,11 @@ fn call2(function: &str, Written(a): Written, Written(b): Written) -> Written {
 impl Add for Written {
     type Output = Self;
     fn add(self, other: Self) -> Self {
-        binary("+", self, other)
+        match zero() {
+            zero if zero == self => other,
+            zero if zero == other => self,
+            _ => binary("+", self, other),
+        }
     }
 }
 impl Sub for Written {
