@@ -139,7 +139,26 @@ job_firmware() {
     in_firmware build_boards
 }
 
+has_gpu() {
+    compgen -G "/usr/share/vulkan/icd.d/*.json" >/dev/null || compgen -G "/etc/vulkan/icd.d/*.json" >/dev/null
+}
+
+# The tests of the GPU need one, or Mesa's program that stands in for it; without either they are skipped.
+prepare_gpu() {
+    [[ $(uname) == Linux ]] || return 0
+    if ! has_gpu && command -v apt-get >/dev/null; then
+        echo "ci: installing Mesa's software GPU"
+        local root=(env DEBIAN_FRONTEND=noninteractive)
+        [[ $(id -u) == 0 ]] || root=(sudo -n "${root[@]}")
+        "${root[@]}" apt-get -qq update >/dev/null || true
+        "${root[@]}" apt-get -qq install -y --no-install-recommends mesa-vulkan-drivers libvulkan1 >/dev/null ||
+            echo "ci: it could not be installed: the tests of the GPU are skipped"
+    fi
+    if has_gpu; then export FLUXLET_GPU_REQUIRED=1; fi
+}
+
 job_test() {
+    prepare_gpu
     (cd firmware && cargo test --workspace --lib --tests)
     cargo test --release
     cargo test -p fluxlet --no-default-features --features affine --test left_out

@@ -54,14 +54,6 @@ pub enum Processor {
 }
 
 impl Processor {
-    /// What computes.
-    pub fn backend(&self) -> &dyn Backend {
-        match self {
-            Self::Cpu(cpu) => cpu,
-            Self::Gpu(gpu) => &**gpu,
-        }
-    }
-
     /// Opens what `device` names, or `cpu`; where the choice is open, whichever takes steps of `stack`
     /// with batches of `batch` rows faster. Also what to tell of it.
     ///
@@ -77,10 +69,8 @@ impl Processor {
         match device {
             Device::Cpu => Ok((Self::Cpu(cpu), None)),
             Device::Gpu(number) => {
-                let found = adapters();
-                let Some(adapter) = found.get(number) else { bail!("{}", missing(number, &found)) };
-                let gpu = Gpu::open(adapter).context("open the GPU")?;
-                let note = format!("trained on {} ({})", adapter.name, adapter.kind);
+                let gpu = open_gpu(number)?;
+                let note = format!("trained on {}", gpu.name());
                 Ok((Self::Gpu(Box::new(gpu)), Some(note)))
             }
             Device::Auto => {
@@ -89,6 +79,17 @@ impl Processor {
             }
         }
     }
+}
+
+/// Opens the GPU of this number among the [`adapters`].
+///
+/// # Errors
+///
+/// There is none, or it cannot be opened.
+pub fn open_gpu(number: usize) -> anyhow::Result<Gpu> {
+    let found = adapters();
+    let Some(adapter) = found.get(number) else { bail!("{}", missing(number, &found)) };
+    Gpu::open(adapter).context("open the GPU")
 }
 
 fn missing(number: usize, found: &[Adapter]) -> String {

@@ -20,6 +20,8 @@ COUPLINGS, AUTOREGRESSIVES = 5, 3
 ROTATION_DIM, ROTATIONS, REFLECTIONS, ROTATION_BINS = 16, 4, 4, 12
 
 TRAIN_BATCH, SCORE_BATCH, SAMPLE_BATCH = 512, 4096, 1024
+# Where torch computes.
+DEVICE = "cpu"
 LEARNING_RATE = 1e-3
 # Rows that the batches are cut from.
 ROWS = 64 * TRAIN_BATCH
@@ -37,9 +39,13 @@ def arguments(description, compiles=False):
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, help="measure everything so many times and stop")
     parser.add_argument("--seconds", type=float, default=1.0, help="CPU time of a measurement")
+    parser.add_argument("--device", default=DEVICE, help="torch's name of where it computes")
+    parser.add_argument("--batch", type=int, default=TRAIN_BATCH, help="rows of a training step")
     if compiles:
         parser.add_argument("--compile", action="store_true", help="with torch.compile")
     options = parser.parse_args()
+    global DEVICE, TRAIN_BATCH
+    DEVICE, TRAIN_BATCH = options.device, options.batch
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(options.threads)
     # A waiting thread sleeps: what it would burn in a loop is not the library's work.

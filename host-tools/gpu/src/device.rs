@@ -91,6 +91,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn in_a_line(said: &str) -> String {
+    said.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 impl Device {
     /// Opens an adapter.
     pub(crate) fn open(adapter: &Adapter) -> Result<Self, Failed> {
@@ -111,11 +115,12 @@ impl Device {
         let trouble = Arc::new(Mutex::new(None));
         let noted = Arc::clone(&trouble);
         device.on_uncaptured_error(Arc::new(move |error| {
-            lock(&noted).get_or_insert_with(|| error.to_string());
+            lock(&noted).get_or_insert_with(|| in_a_line(&error.to_string()));
         }));
         let noted = Arc::clone(&trouble);
         device.set_device_lost_callback(move |_, reason| {
-            lock(&noted).get_or_insert_with(|| format!("it was lost: {reason}"));
+            // The reason of every other trouble.
+            *lock(&noted) = Some(in_a_line(&format!("it was lost: {reason}")));
         });
 
         let call = wgpu::BindingType::Buffer {
@@ -314,8 +319,7 @@ impl Device {
         Ok(bytemuck::pod_collect_to_vec(&view))
     }
 
-    /// Loses the device, as pulling it out would.
-    #[cfg(test)]
+    /// Loses the device.
     pub(crate) fn lose(&self) {
         self.device.destroy();
     }

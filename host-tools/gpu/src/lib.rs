@@ -13,6 +13,7 @@ mod adapter;
 mod constrain;
 mod device;
 mod kernel;
+mod limit;
 mod memory;
 mod models;
 mod plan;
@@ -60,6 +61,11 @@ impl Gpu {
     /// Its name.
     pub fn name(&self) -> &str {
         self.device.name()
+    }
+
+    /// Gives the device up, as if it were pulled out: from now on every call fails.
+    pub fn lose(&self) {
+        self.device.lose();
     }
 
     /// Does `work` with the plan of a task, whose memory holds as many of `rows` rows as the device allows.

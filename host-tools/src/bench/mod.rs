@@ -8,6 +8,7 @@
 
 mod clock;
 mod flows;
+mod gpu;
 mod limit;
 mod memory;
 mod ours;
@@ -17,6 +18,7 @@ mod run;
 
 pub use clock::{Spread, Timing};
 pub use flows::{Flow, Task};
+pub use gpu::{GpuReport, OnGpu, on_gpu};
 pub use limit::Limit;
 pub use memory::{Error as MemoryError, Peak, peak, peaks};
 pub use ours::start;

@@ -21,14 +21,14 @@ pub(super) type Call = Box<dyn FnMut() + Send>;
 pub(super) fn call(flow: Flow, task: Task) -> Call {
     let stack = flow.stack();
     match task {
-        Task::Train => training_step(stack),
+        Task::Train => training_step(stack, task.batch()),
         Task::LogProb => scoring(stack),
         Task::Sample => sampling(stack),
     }
 }
 
 /// A step of the trainer: likelihood and gradient of a batch, θ moved, w constrained anew.
-fn training_step(stack: Stack) -> Call {
+pub(super) fn training_step(stack: Stack, batch: usize) -> Call {
     // A step borrows both as long as it is measured, which is as long as the process lives.
     let stack: &'static Stack = Box::leak(Box::new(stack));
     let cpu: &'static Cpu = Box::leak(Box::default());
@@ -36,9 +36,9 @@ fn training_step(stack: Stack) -> Call {
     let mut state = State::new(theta.clone(), f64::NAN, false);
     let begin = Begin { units: Vec::new(), theta, w };
     let mut stepper = Stepper::new(stack, begin, &TrainConfig::default(), cpu);
-    let rows = normal(stack);
-    let batch_len = Task::Train.batch() * stack.row_len();
-    let chosen: Vec<u32> = (0..Task::Train.batch() as u32).collect();
+    let rows = normal(stack, ROWS);
+    let batch_len = batch * stack.row_len();
+    let chosen: Vec<u32> = (0..batch as u32).collect();
     let mut at = 0;
     Box::new(move || {
         let rows = next(&rows, batch_len, &mut at);
@@ -49,7 +49,7 @@ fn training_step(stack: Stack) -> Call {
 
 /// The log density of each row of a batch.
 fn scoring(stack: Stack) -> Call {
-    let (cpu, w, rows) = (Cpu::default(), start(&stack).1, normal(&stack));
+    let (cpu, w, rows) = (Cpu::default(), start(&stack).1, normal(&stack, ROWS));
     let mut out = vec![0.0; Task::LogProb.batch()];
     let batch_len = out.len() * stack.row_len();
     let mut at = 0;
@@ -61,7 +61,7 @@ fn scoring(stack: Stack) -> Call {
 
 /// A new row for each row of noise.
 fn sampling(stack: Stack) -> Call {
-    let (cpu, w, noise) = (Cpu::default(), start(&stack).1, normal(&stack));
+    let (cpu, w, noise) = (Cpu::default(), start(&stack).1, normal(&stack, ROWS));
     let mut out = vec![0.0; Task::Sample.batch() * stack.dim];
     let batch_len = Task::Sample.batch() * stack.row_len();
     let mut at = 0;
@@ -94,9 +94,10 @@ pub fn start(stack: &Stack) -> (Vec<f32>, Vec<f32>) {
     (theta, w)
 }
 
-fn normal(stack: &Stack) -> Vec<f32> {
+/// Standard normal rows.
+pub(super) fn normal(stack: &Stack, rows: usize) -> Vec<f32> {
     let rng = ChaCha8Rng::seed_from_u64(1);
-    rng.sample_iter(StandardNormal).take(ROWS * stack.row_len()).collect()
+    rng.sample_iter(StandardNormal).take(rows * stack.row_len()).collect()
 }
 
 #[cfg(test)]
@@ -119,7 +120,7 @@ mod tests {
         for flow in Flow::ALL {
             let stack = flow.stack();
             let w = start(&stack).1;
-            let rows = &normal(&stack)[..512 * stack.row_len()];
+            let rows = &normal(&stack, 512)[..512 * stack.row_len()];
             let nll = Cpu::default().nll(&stack, &w, rows).unwrap() / 512.0;
             // D/2 (1 + ln 2π) for the right density; small weights are not far from it.
             let entropy = stack.dim as f64 * 1.4189;

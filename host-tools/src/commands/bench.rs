@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::bench::{self, Peak, Plan};
+use crate::processor::{self, Device};
 
 /// Measure speed and memory of training, scoring and sampling.
 ///
@@ -48,6 +49,9 @@ pub(super) struct Args {
     /// With --memory: this depth only, in this process
     #[arg(long, value_name = "L", requires = "memory", value_parser = clap::value_parser!(u8).range(1..=64))]
     depth: Option<u8>,
+    /// A GPU beside the CPU instead, by the clock: gpu, or gpu:N as `fluxlet doctor` lists them
+    #[arg(long, value_name = "GPU", conflicts_with_all = ["peers", "memory", "threads"])]
+    device: Option<Device>,
     /// Print as JSON
     #[arg(long)]
     json: bool,
@@ -59,6 +63,9 @@ const DEPTHS: [usize; 3] = [5, 10, 20];
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if args.memory {
         return memory(args);
+    }
+    if let Some(device) = args.device {
+        return gpu(args, device);
     }
     let all = available_parallelism().map_or(1, NonZeroUsize::get);
     let threads = match args.threads {
@@ -73,6 +80,22 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let report = bench::run(&plan, |next| bar.set_message(next));
     bar.finish_and_clear();
     let report = report.context("measure the peers")?;
+    if args.json {
+        anstream::println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        anstream::print!("{report}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn gpu(args: &Args, device: Device) -> anyhow::Result<ExitCode> {
+    let Device::Gpu(number) = device else { bail!("measure: --device names a GPU here") };
+    let gpu = processor::open_gpu(number)?;
+    let bar = spinner();
+    let seconds = if args.quick { 0.1 } else { 3.0 };
+    let report = bench::on_gpu(&gpu, seconds, |next| bar.set_message(next));
+    bar.finish_and_clear();
+    let report = report.context("measure the GPU")?;
     if args.json {
         anstream::println!("{}", serde_json::to_string_pretty(&report)?);
     } else {

@@ -5,11 +5,17 @@ use rayon::prelude::*;
 
 use super::optimiser::CHUNK;
 
-/// Moves `average` towards θ after step `count`. Early steps count more, so that the start is
-/// soon forgotten: the share that stays is `decay` at most, and (1 + t)/(10 + t) at step t.
-pub(super) fn follow(average: &mut [f32], theta: &[f32], decay: f64, count: usize) {
+/// By which share of the way to θ the average moves after step `count`. Early steps count more, so
+/// that the start is soon forgotten: the share that stays is `decay` at most, and (1 + t)/(10 + t) at
+/// step t.
+pub(super) fn moves(decay: f64, count: usize) -> f32 {
     let stays = decay.min((1.0 + count as f64) / (10.0 + count as f64));
-    let moves = (1.0 - stays) as f32;
+    (1.0 - stays) as f32
+}
+
+/// Moves `average` towards θ after step `count`.
+pub(super) fn follow(average: &mut [f32], theta: &[f32], decay: f64, count: usize) {
+    let moves = moves(decay, count);
     let chunks = average.par_chunks_mut(CHUNK).zip(theta.par_chunks(CHUNK));
     chunks.for_each(|(average, theta)| {
         for (average, theta) in average.iter_mut().zip(theta) {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::Epoch;
 use super::optimiser::Moments;
 use super::state::State;
+use super::{TrainConfig, schedule};
 
 /// Nats a dimension by which both NLLs of an epoch exceed their best when a run has diverged. Two
 /// nats are a scale that is wrong by a factor of seven in every dimension; a run that learns its rows
@@ -39,6 +40,20 @@ impl State {
         // In the first epoch the best is the start's.
         let lowest = before.iter().map(|e: &Epoch| e.train_nll).fold(best, f64::min);
         last.validation_nll > best + far && last.train_nll > lowest + far
+    }
+
+    /// Behind an epoch: goes back to the best weights where the run has diverged, and cuts the learning
+    /// rate on a plateau. Whether it went back.
+    pub(super) fn mend(&mut self, config: &TrainConfig, dim: usize) -> bool {
+        let epoch = self.history.len();
+        let diverged = self.has_diverged(dim);
+        if diverged {
+            self.restore(epoch);
+        } else if schedule::cuts(config, epoch, self.plateau_since) {
+            self.rate_factor *= config.plateau_factor;
+            self.plateau_since = epoch;
+        }
+        diverged
     }
 
     /// Whether too many batches in a row were skipped.

@@ -157,7 +157,7 @@ impl Observer for Silent {
 pub fn fit(
     plan: Plan,
     rows: Rows,
-    backend: &(impl Backend + ?Sized),
+    backend: &impl Backend,
     resumed: Option<State>,
     observer: &mut impl Observer,
 ) -> Result<Trained, Error> {
@@ -210,26 +210,29 @@ pub fn fit(
             Err(failed) => return Err(abandon(failed, &state, steps, observer)),
         };
         observer.epoch(state.end_epoch(validation_nll));
-        if state.has_diverged(stack.dim) {
-            state.restore(epoch);
+        if state.mend(config, stack.dim) {
             stepper.constrain(&state.theta);
-        } else if schedule::cuts(config, epoch, state.plateau_since) {
-            state.rate_factor *= config.plateau_factor;
-            state.plateau_since = epoch;
         }
     }
-    let State { best, history, skipped, restores, .. } = state;
-    let weights = stepper.into_weights(&best.theta);
-    Ok(Trained {
-        stack,
-        theta: best.theta,
-        weights,
-        history,
-        best_epoch: best.epoch,
-        validation_nll: best.validation_nll,
-        skipped,
-        restores,
-    })
+    let weights = stepper.into_weights(&state.best.theta);
+    Ok(Trained::new(stack, state, weights))
+}
+
+impl Trained {
+    /// What a finished run leaves, `weights` being those of its best parameters.
+    pub(super) fn new(stack: Stack, state: State, weights: Vec<f32>) -> Self {
+        let State { best, history, skipped, restores, .. } = state;
+        Self {
+            stack,
+            theta: best.theta,
+            weights,
+            history,
+            best_epoch: best.epoch,
+            validation_nll: best.validation_nll,
+            skipped,
+            restores,
+        }
+    }
 }
 
 /// Saves the state of a run whose device failed.
@@ -241,7 +244,7 @@ fn abandon(failed: Failed, state: &State, steps: usize, observer: &mut impl Obse
 }
 
 /// Whether the last epoch is over, patience is at its end, or the run diverges for good.
-fn is_over(state: &State, epochs: usize, config: &TrainConfig) -> bool {
+pub(super) fn is_over(state: &State, epochs: usize, config: &TrainConfig) -> bool {
     let done = state.history.len();
     done >= epochs || done - state.best.epoch >= config.patience || state.gave_up()
 }

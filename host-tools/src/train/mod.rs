@@ -27,6 +27,7 @@ mod schedule;
 mod skip;
 mod state;
 mod step;
+mod together;
 
 pub(crate) use batch::Batch;
 pub use checkpoint::checkpoint;
@@ -40,8 +41,9 @@ pub use identity::Identity;
 pub(crate) use init::Begin;
 pub(crate) use optimiser::{Adam, Moments};
 pub use prepare::{Prepared, prepare};
-pub use run::{Error, Outcome, Report, run};
+pub use run::{Error, Outcome, Report, Run, run, run_together};
 pub use saved::{Error as SavedError, Origin, load, save};
 pub use skip::Skipped;
 pub use state::State;
 pub(crate) use step::Stepper;
+pub use together::{Member, fit_together};

@@ -29,6 +29,16 @@ impl Moments {
         Self { mean: vec![0.0; len], square: vec![0.0; len], count: 0 }
     }
 
+    /// The means of the gradient, and of its square.
+    pub(super) fn parts(&self) -> [&[f32]; 2] {
+        [&self.mean, &self.square]
+    }
+
+    /// Both anew, of as many gradients as before.
+    pub(super) fn set_parts(&mut self, [mean, square]: [Vec<f32>; 2]) {
+        (self.mean, self.square) = (mean, square);
+    }
+
     /// Number of parameters.
     pub(super) fn len(&self) -> usize {
         self.mean.len()
@@ -55,7 +65,7 @@ impl Adam {
         Self { units, decay: Vec::new(), clip }
     }
 
-    /// AdamW, with a decay for each parameter.
+    /// AdamW, with a decay for each parameter; Adam where there is none.
     pub(super) fn with_decay(self, decay: Vec<f32>) -> Self {
         Self { decay, ..self }
     }
@@ -75,13 +85,9 @@ impl Adam {
             return false;
         }
         moments.count += 1;
-        let correct_1 = 1.0 - BETA_1.powi(moments.count as i32);
-        let correct_2 = 1.0 - BETA_2.powi(moments.count as i32);
-        let pace = Pace {
-            scale: (if norm > self.clip { scale * self.clip / norm } else { scale }) as f32,
-            rate: (learning_rate / correct_1) as f32,
-            root: (1.0 / correct_2.sqrt()) as f32,
-        };
+        let (rate, root) = corrected(learning_rate, moments.count);
+        let scale = if norm > self.clip { scale * self.clip / norm } else { scale };
+        let pace = Pace { scale: scale as f32, rate, root };
         if !self.decay.is_empty() {
             let chunks = theta.par_chunks_mut(CHUNK).zip(self.decay.par_chunks(CHUNK));
             chunks.for_each(|(theta, decay)| {
@@ -118,6 +124,12 @@ impl Adam {
         let units = self.units.get(first..).unwrap_or_default();
         &units[..units.len().min(len)]
     }
+}
+
+/// The learning rate over 1 − β₁ᵗ, and 1/√(1 − β₂ᵗ), at step t = `count`.
+pub(super) fn corrected(learning_rate: f64, count: usize) -> (f32, f32) {
+    let [correct_1, correct_2] = [BETA_1, BETA_2].map(|beta| 1.0 - beta.powi(count as i32));
+    ((learning_rate / correct_1) as f32, (1.0 / correct_2.sqrt()) as f32)
 }
 
 /// Σ (dᵢ uᵢ)², in eight interleaved sums that a compiler keeps in vectors. Units that are missing are 1.

@@ -1,6 +1,7 @@
 //! What a step, an epoch or a divergence moves: all that a run's future depends on beside its
 //! configuration and its data.
 
+use fluxlet_gpu::Moved;
 use serde::{Deserialize, Serialize};
 
 use super::Epoch;
@@ -91,6 +92,14 @@ impl State {
     /// The parameters that are validated and kept: averaged ones where there are some.
     pub(super) fn kept(&self) -> &[f32] {
         self.average.as_deref().unwrap_or(&self.theta)
+    }
+
+    /// Takes over where a device has moved the parameters.
+    pub(super) fn moved(&mut self, moved: Moved) {
+        let Moved { theta, moments, average } = moved;
+        self.theta = theta;
+        self.moments.set_parts(moments);
+        self.average = self.average.is_some().then_some(average);
     }
 
     /// Lets the average follow a step of θ.

@@ -13,7 +13,7 @@ use crate::backend::{Backend, Failed};
 use crate::stack::Stack;
 
 /// The numbers that a step computes and does not keep.
-pub(crate) struct Stepper<'s, B: ?Sized> {
+pub(crate) struct Stepper<'s, B> {
     stack: &'s Stack,
     backend: &'s B,
     adam: Adam,
@@ -22,7 +22,7 @@ pub(crate) struct Stepper<'s, B: ?Sized> {
     dw: Vec<f32>,
 }
 
-impl<'s, B: Backend + ?Sized> Stepper<'s, B> {
+impl<'s, B: Backend> Stepper<'s, B> {
     /// Steps of `stack`, with the constants and units of its start.
     pub(crate) fn new(
         stack: &'s Stack,
@@ -31,10 +31,7 @@ impl<'s, B: Backend + ?Sized> Stepper<'s, B> {
         backend: &'s B,
     ) -> Self {
         let Begin { theta, w, units } = begin;
-        let mut adam = Adam::new(units, config.clip);
-        if config.optimiser == Optimiser::AdamW {
-            adam = adam.with_decay(decays(stack, config.decay()));
-        }
+        let adam = Adam::new(units, config.clip).with_decay(decays(stack, config));
         let mut new =
             Self { stack, backend, adam, average: config.average, dw: vec![0.0; w.len()], w };
         new.constrain(&theta);
@@ -109,9 +106,14 @@ impl<'s, B: Backend + ?Sized> Stepper<'s, B> {
     }
 }
 
-/// The decay of each parameter: `decay` for the weights of networks, and none for their biases and
-/// whatever else a layer has, where 0 is no better than any other number.
-fn decays(stack: &Stack, decay: f64) -> Vec<f32> {
+/// The decay of each parameter: the configuration's for the weights of networks, and none for their
+/// biases and whatever else a layer has, where 0 is no better than any other number. Empty where
+/// nothing decays.
+pub(super) fn decays(stack: &Stack, config: &TrainConfig) -> Vec<f32> {
+    if config.optimiser != Optimiser::AdamW {
+        return Vec::new();
+    }
+    let decay = config.decay();
     let mut decays = vec![0.0; stack.theta_len()];
     for span in stack.spans() {
         let Some((network, _)) = span.layer.conditioner(span.shape) else { continue };
@@ -138,12 +140,18 @@ mod tests {
     fn weights_of_networks_decay_and_nothing_else_does() {
         let flow = FlowConfig { kind: Kind::Coupling, layers: 2, ..FlowConfig::default() };
         let stack = flow.stack(4, 0, false).unwrap();
-        let decays = decays(&stack, 0.01);
+        let adam_w = TrainConfig {
+            optimiser: Optimiser::AdamW,
+            weight_decay: Some(0.01),
+            ..TrainConfig::default()
+        };
+        let decays = decays(&stack, &adam_w);
         assert_eq!(decays.len(), stack.theta_len());
         // 2 inputs, two hidden layers of 64, 2 × (3 · 8 − 1) outputs, in each of two couplings.
         let weights = 2 * (2 * 64 + 64 * 64 + 64 * 2 * 23);
         assert_eq!(decays.iter().filter(|decay| **decay == 0.01_f32).count(), weights);
         let rotation = FlowConfig::default().stack(4, 0, false).unwrap();
-        assert!(self::decays(&rotation, 0.01).iter().all(|decay| *decay == 0.0));
+        assert!(self::decays(&stack, &TrainConfig::default()).is_empty());
+        assert!(self::decays(&rotation, &adam_w).iter().all(|decay| *decay == 0.0));
     }
 }

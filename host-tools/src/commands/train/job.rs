@@ -10,7 +10,7 @@ use super::watch::Watch;
 use crate::backend::Cpu;
 use crate::data::Spool;
 use crate::processor::{Device, Processor};
-use crate::train::{self, Config, FitError, Identity, Origin, Outcome, State};
+use crate::train::{self, Config, FitError, Identity, Origin, Outcome, Run, State};
 
 /// What is trained from, how, and where to.
 pub(in crate::commands) struct Job<'j> {
@@ -54,8 +54,15 @@ impl Job<'_> {
         let stack = rows.stack(&config.flow).map_err(train::Error::Config)?;
         let batch = config.train.batch.min(rows.train_len());
         let (processor, note) = pool.install(|| Processor::open(*device, cpu, &stack, batch))?;
-        let outcome = pool.install(|| {
-            train::run(rows, path, config.clone(), processor.backend(), state, &mut watch)
+        let config = config.clone();
+        let outcome = pool.install(|| match &processor {
+            Processor::Cpu(cpu) => train::run(rows, path, config, cpu, state, &mut watch),
+            Processor::Gpu(gpu) => {
+                let run = Run { rows, path, config, resumed: state, observer: &mut watch };
+                let mut outcome = None;
+                train::run_together(vec![run], gpu, |_, done| outcome = Some(done))?;
+                outcome.expect("a run that does not fail has an outcome")
+            }
         });
         watch.end();
         match outcome {
