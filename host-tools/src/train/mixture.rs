@@ -1,6 +1,7 @@
 //! First fit of the mixture base: a few rounds of expectation and maximisation on the latent rows
 //! (Dempster, Laird and Rubin 1977), started from spread-out rows.
 
+use fearless_simd::{Level, dispatch};
 use fluxlet::Base;
 use rand::{Rng, RngExt};
 
@@ -21,14 +22,16 @@ pub(super) fn fit(rows: &[Vec<f64>], components: usize, theta: &mut [f64], rng: 
         .into_iter()
         .map(|mean| Component { share: 1.0 / components as f64, mean, variance: vec![1.0; dim] })
         .collect();
-    let mut shares = vec![0.0; rows.len() * components];
+    let columns: Vec<Vec<f64>> =
+        (0..dim).map(|i| rows.iter().map(|row| row[i]).collect()).collect();
+    let mut shares = vec![vec![0.0; rows.len()]; components];
     for _ in 0..ROUNDS {
-        for (row, shares) in rows.iter().zip(shares.chunks_exact_mut(components)) {
-            responsibilities(row, &mixture, shares);
-        }
-        for (c, component) in mixture.iter_mut().enumerate() {
-            maximise(rows, shares.iter().skip(c).step_by(components), component);
-        }
+        dispatch!(Level::new(), _simd => {
+            responsibilities(&columns, &mixture, &mut shares);
+            for (shares, component) in shares.iter().zip(&mut mixture) {
+                maximise(rows, shares, component);
+            }
+        });
     }
     for (component, theta) in mixture.iter().zip(theta.chunks_exact_mut(2 * dim + 1)) {
         let sigmas: Vec<f64> = component.variance.iter().map(|v| v.sqrt()).collect();
@@ -57,38 +60,57 @@ fn seeds(rows: &[Vec<f64>], count: usize, rng: &mut impl Rng) -> Vec<Vec<f64>> {
     seeds
 }
 
-fn responsibilities(row: &[f64], mixture: &[Component], shares: &mut [f64]) {
-    for (component, share) in mixture.iter().zip(&mut *shares) {
-        let terms = row.iter().zip(&component.mean).zip(&component.variance);
-        let log: f64 = terms.map(|((x, mean), v)| (x - mean) * (x - mean) / v + v.ln()).sum();
-        *share = component.share.ln() - 0.5 * log;
+/// The share of each component in each row, \[C\]\[n\], of rows that stand as `columns` \[D\]\[n\].
+#[inline(always)]
+fn responsibilities(columns: &[Vec<f64>], mixture: &[Component], shares: &mut [Vec<f64>]) {
+    for (component, shares) in mixture.iter().zip(&mut *shares) {
+        shares.fill(0.0);
+        for ((column, mean), v) in columns.iter().zip(&component.mean).zip(&component.variance) {
+            let (per_variance, log) = (1.0 / v, v.ln());
+            for (share, x) in shares.iter_mut().zip(column) {
+                *share += (x - mean) * (x - mean) * per_variance + log;
+            }
+        }
+        let log = component.share.ln();
+        shares.iter_mut().for_each(|share| *share = log - 0.5 * *share);
     }
-    let largest = shares.iter().fold(f64::NEG_INFINITY, |a, b| a.max(*b));
-    let sum: f64 = shares.iter().map(|s| (s - largest).exp()).sum();
-    for share in shares {
-        *share = (*share - largest).exp() / sum;
+    let rows = columns.first().map_or(0, Vec::len);
+    let (mut largest, mut sums) = (vec![f64::NEG_INFINITY; rows], vec![0.0; rows]);
+    for shares in &*shares {
+        largest.iter_mut().zip(shares).for_each(|(largest, share)| *largest = largest.max(*share));
+    }
+    for shares in &mut *shares {
+        for ((share, largest), sum) in shares.iter_mut().zip(&largest).zip(&mut sums) {
+            *share = (*share - largest).exp();
+            *sum += *share;
+        }
+    }
+    for shares in shares {
+        shares.iter_mut().zip(&sums).for_each(|(share, sum)| *share /= sum);
     }
 }
 
-fn maximise<'s>(
-    rows: &[Vec<f64>],
-    shares: impl Iterator<Item = &'s f64> + Clone,
-    component: &mut Component,
-) {
-    let total: f64 = shares.clone().sum();
+#[inline(always)]
+fn maximise(rows: &[Vec<f64>], shares: &[f64], component: &mut Component) {
+    let total: f64 = shares.iter().sum();
     // A component that lost all rows keeps its place and a small share.
     component.share = (total / rows.len() as f64).max(1e-6);
     if total < 1e-3 {
         return;
     }
-    let weighted = |f: &dyn Fn(&[f64]) -> f64| {
-        rows.iter().zip(shares.clone()).map(|(row, share)| share * f(row)).sum::<f64>() / total
-    };
-    for i in 0..component.mean.len() {
-        let mean = weighted(&|row| row[i]);
-        component.mean[i] = mean;
-        component.variance[i] = weighted(&|row| (row[i] - mean) * (row[i] - mean)) + RIDGE;
+    // Row by row, so that the columns' sums go on side by side.
+    let mut sums = vec![0.0; component.mean.len()];
+    for (row, share) in rows.iter().zip(shares) {
+        sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += share * x);
     }
+    component.mean.iter_mut().zip(&sums).for_each(|(mean, sum)| *mean = sum / total);
+    sums.fill(0.0);
+    for (row, share) in rows.iter().zip(shares) {
+        for ((sum, x), mean) in sums.iter_mut().zip(row).zip(&component.mean) {
+            *sum += share * ((x - mean) * (x - mean));
+        }
+    }
+    component.variance.iter_mut().zip(&sums).for_each(|(v, sum)| *v = sum / total + RIDGE);
 }
 
 #[cfg(test)]
