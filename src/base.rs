@@ -34,16 +34,17 @@ fn component<R: Real, W: Weights<R>>(w: W, c: usize, dim: usize, like: R) -> (R,
 }
 
 /// The largest of some logarithms, and the sum of what they are the logarithms of, divided by the
-/// largest.
+/// largest; these quotients then stand in their places.
 #[inline(always)]
-fn largest_and_sum<R: Real>(logs: &[R]) -> (R, R) {
+fn largest_and_sum<R: Real>(logs: &mut [R]) -> (R, R) {
     let mut largest = logs[0];
-    for log in logs {
+    for log in &*logs {
         largest = largest.max(*log);
     }
     let mut sum = largest.lift(0.0);
     for log in logs {
-        sum = sum + (*log - largest).exp();
+        *log = (*log - largest).exp();
+        sum = sum + *log;
     }
     (largest, sum)
 }
@@ -125,7 +126,7 @@ impl Base {
             - normalizer
     }
 
-    /// Turns the gradient `dlog_prob` into dz (written over `z`) and adds to `dw`.
+    /// log p(z); turns its gradient `dlog_prob` into dz (written over `z`) and adds to `dw`.
     #[inline(always)]
     pub fn backward<R: Real, W: Weights<R>, G: Gradient<R>>(
         self,
@@ -134,13 +135,14 @@ impl Base {
         dlog_prob: R,
         mut dw: G,
         scratch: &mut [R],
-    ) {
+    ) -> R {
         let dim = z.len();
         let Self::Mixture(components) = self else {
+            let log_prob = self.log_prob(w, z, scratch);
             for z in z {
                 *z = -(*z * dlog_prob);
             }
-            return;
+            return log_prob;
         };
         let (shares, rest) = scratch.split_at_mut(components);
         let (dz, pulls) = rest.split_at_mut(dim);
@@ -149,30 +151,30 @@ impl Base {
         let zero = z[0].lift(0.0);
         let (largest, sum) = largest_and_sum(shares);
         dz.fill(zero);
+        let per_sum = dlog_prob / sum;
         for (c, share) in shares.iter().enumerate() {
             let mut dw = dw.part(c * (2 * dim + 1), 2 * dim + 1);
-            let rho = dlog_prob * (*share - largest).exp() / sum;
+            let rho = *share * per_sum;
             let (_, mean, per_sigma) = component(w, c, dim, rho);
             dw.add(0, rho);
             // What draws the mean towards z, in units of 1/σ.
             for (i, pull) in pulls.iter_mut().enumerate() {
                 *pull = rho * (z[i] - mean.at(i, rho)) * per_sigma.at(i, rho);
-                dz[i] = dz[i] - *pull * per_sigma.at(i, rho);
+                dz[i] = dz[i].add_product(-*pull, per_sigma.at(i, rho));
             }
+            // Of the mean, then of 1/σ.
             dw.add_each(
                 1,
-                dim,
+                2 * dim,
                 #[inline(always)]
-                |i| pulls[i] * per_sigma.at(i, rho),
-            );
-            dw.add_each(
-                1 + dim,
-                dim,
-                #[inline(always)]
-                |i| pulls[i] * (mean.at(i, rho) - z[i]),
+                |i| match i.checked_sub(dim) {
+                    None => pulls[i] * per_sigma.at(i, rho),
+                    Some(i) => pulls[i] * (mean.at(i, rho) - z[i]),
+                },
             );
         }
         z.copy_from_slice(dz);
+        largest + sum.ln()
     }
 
     /// Numbers of scratch space that [`Base::backward`] needs.
@@ -220,8 +222,9 @@ impl Base {
             .chunks_exact(stride)
             .fold(like.lift(0.0), |sum, theta| sum + (logit(theta) - largest).exp());
         let normalizer = like.constant(HALF_LN_TAU) * like.lift(dim as f32);
+        let log_sum = sum.ln();
         for (theta, w) in theta.chunks_exact(stride).zip(w.chunks_exact_mut(stride)) {
-            w[0] = theta[0] - largest - sum.ln() - normalizer;
+            w[0] = theta[0] - largest - log_sum - normalizer;
             for i in 0..dim {
                 let sigma = like.constant(MIN_SIGMA) + theta[1 + dim + i].exp();
                 w[1 + i] = theta[1 + i];

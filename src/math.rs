@@ -57,6 +57,11 @@ pub trait Real:
     /// `yes` where the mask holds, `no` elsewhere.
     fn select(mask: Self::Mask, yes: Self, no: Self) -> Self;
 
+    /// 1/self; lanes may be off in the last place, and know neither 0 nor numbers that are not normal.
+    #[inline(always)]
+    fn recip(self) -> Self {
+        self.lift(1.0) / self
+    }
     /// √self.
     fn sqrt(self) -> Self;
     /// Natural logarithm.
@@ -81,6 +86,10 @@ pub trait Real:
     fn take_exponent(self, exponent: &mut Self::Exponent) -> Self;
     /// `exponent` as a number.
     fn exponent_value(self, exponent: Self::Exponent) -> Self;
+    /// `index` as a number, to stand among numbers.
+    fn index_value(self, index: Self::Index) -> Self;
+    /// The index that [`Real::index_value`] made `self` of.
+    fn value_index(self) -> Self::Index;
 
     /// The greatest `k` in `0..bins` with `table[STRIDE k + column] ≤ self`, or 0, where these numbers
     /// increase; and the N numbers from `table[STRIDE k]` on, two rows at most.
@@ -152,6 +161,12 @@ impl<R: Real> Sum4<R> {
         self.0[i % 4] = self.0[i % 4] + term;
     }
 
+    /// Adds term `i`, a product.
+    #[inline(always)]
+    pub(crate) fn add_product(&mut self, i: usize, a: R, b: R) {
+        self.0[i % 4] = self.0[i % 4].add_product(a, b);
+    }
+
     #[inline(always)]
     pub(crate) fn total(self) -> R {
         let [a, b, c, d] = self.0;
@@ -183,11 +198,11 @@ pub(crate) fn dot<R: Real, W: Weights<R>>(w: W, x: &[R]) -> R {
     let (quads, rest) = x.as_chunks::<4>();
     for (quad, w) in quads.iter().zip(w.chunks::<4>(like)) {
         for (s, (w, x)) in sum.0.iter_mut().zip(w.iter().zip(quad)) {
-            *s = *s + *w * *x;
+            *s = s.add_product(*w, *x);
         }
     }
     for (i, (s, x)) in sum.0.iter_mut().zip(rest).enumerate() {
-        *s = *s + w.at(4 * quads.len() + i, like) * *x;
+        *s = s.add_product(w.at(4 * quads.len() + i, like), *x);
     }
     sum.total()
 }
@@ -199,11 +214,11 @@ pub(crate) fn add_multiple<R: Real, W: Weights<R>>(a: R, w: W, x: &mut [R]) {
     let done = 4 * quads.len();
     for (quad, w) in quads.iter_mut().zip(w.chunks::<4>(a)) {
         for (x, w) in quad.iter_mut().zip(w) {
-            *x = *x + a * w;
+            *x = x.add_product(a, w);
         }
     }
     for (i, x) in rest.iter_mut().enumerate() {
-        *x = *x + a * w.at(done + i, a);
+        *x = x.add_product(a, w.at(done + i, a));
     }
 }
 
@@ -304,6 +319,14 @@ impl Real for f32 {
         exponent as f32
     }
     #[inline(always)]
+    fn index_value(self, index: usize) -> Self {
+        index as f32
+    }
+    #[inline(always)]
+    fn value_index(self) -> usize {
+        self as usize
+    }
+    #[inline(always)]
     fn search<const STRIDE: usize, const N: usize, W: Weights<Self>>(
         self,
         table: W,
@@ -398,6 +421,14 @@ impl Real for f64 {
     #[inline(always)]
     fn exponent_value(self, exponent: i32) -> Self {
         f64::from(exponent)
+    }
+    #[inline(always)]
+    fn index_value(self, index: usize) -> Self {
+        index as f64
+    }
+    #[inline(always)]
+    fn value_index(self) -> usize {
+        self as usize
     }
     #[inline(always)]
     fn search<const STRIDE: usize, const N: usize, W: Weights<Self>>(

@@ -116,7 +116,7 @@ fn stress(layer: Layer) {
 
         let (mut dz, mut dw) = ([1.0_f32], [0.0_f32; 4 * BINS + 3]);
         let dw = &mut dw[..len];
-        layer.backward(SHAPE, &pair.single[..], &mut [a], &mut dz, 1.0, dw, &mut []);
+        layer.backward(SHAPE, &pair.single[..], &mut [a], &mut dz, 1.0, dw, &mut [0.0; 9]);
         let finite = dz[0].is_finite() && dw.iter().all(|d| d.is_finite());
         assert!(finite, "{} {spline}, x = {a:e}: gradient", layer.name());
     }

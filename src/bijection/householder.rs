@@ -78,26 +78,26 @@ fn reflect_blocks<R: Real, W: Weights<R>>(
     let mut sum = Sum4::new(zero);
     for (x, u) in x.iter().zip(u.chunks::<BLOCK>(zero)) {
         for (i, (x, u)) in x.iter().zip(u).enumerate() {
-            sum.add(i, u * *x);
+            sum.add_product(i, u, *x);
         }
     }
-    let mut a = sum.total();
+    let mut a = -sum.total();
     for next in rows {
         let mut sum = Sum4::new(zero);
         for ((x, u), next) in x.iter_mut().zip(u.chunks(zero)).zip(next.chunks(zero)) {
             for (i, ((x, u), next)) in
                 x.iter_mut().zip::<[R; BLOCK]>(u).zip::<[R; BLOCK]>(next).enumerate()
             {
-                *x = *x - a * u;
-                sum.add(i, next * *x);
+                *x = x.add_product(a, u);
+                sum.add_product(i, next, *x);
             }
         }
-        a = sum.total();
+        a = -sum.total();
         u = next;
     }
     for (x, u) in x.iter_mut().zip(u.chunks::<BLOCK>(zero)) {
         for (x, u) in x.iter_mut().zip(u) {
-            *x = *x - a * u;
+            *x = x.add_product(a, u);
         }
     }
 }
@@ -111,15 +111,14 @@ pub(super) fn unreflect<R: Real, W: Weights<R>>(
     mut du: impl Gradient<R>,
 ) {
     // A reflection is its own inverse, and u·(its input) = −u·(its output).
-    let a = -reflect(u, x);
-    let b = dot(u, dz);
+    let (minus_a, minus_b) = (reflect(u, x), -dot(u, dz));
     du.add_each(
         0,
         x.len(),
         #[inline(always)]
-        |i| -(a * dz[i] + b * x[i]),
+        |i| (minus_a * dz[i]).add_product(minus_b, x[i]),
     );
-    add_multiple(-b, u, dz);
+    add_multiple(minus_b, u, dz);
 }
 
 impl Bijection for Householder {

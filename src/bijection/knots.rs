@@ -51,7 +51,7 @@
 use super::Shape;
 use super::spline::soft_clip;
 use crate::math::{Real, logistic, softplus};
-use crate::weights::{Gradient, Packed, Weights};
+use crate::weights::{Packed, Weights};
 
 /// Smallest share of the interval that a bin has, in width and in height.
 pub const MIN_BIN: f64 = 1e-3;
@@ -336,6 +336,9 @@ pub(super) fn valid(shape: Shape, knots: Packed) -> bool {
     valid && meets(last)
 }
 
+/// Numbers that a [`Bin`] is.
+pub(super) const KEPT: usize = 8;
+
 /// The bin of one dimension's spline that a value falls into: the knots below and above.
 pub(super) struct Bin<R: Real> {
     pub(super) k: R::Index,
@@ -355,6 +358,21 @@ impl<R: Real> Bin<R> {
     pub(super) fn find<W: Weights<R>>(v: R, axis: usize, knots: W, bins: usize) -> Self {
         let (k, [x0, y0, d0, x1, y1, d1]) = v.search::<3, 6, _>(knots, bins, axis);
         Self { k, x0, y0, d0, x1, y1, d1, lambda: v.lift(0.5) }
+    }
+
+    /// Writes itself to `kept`, which has [`KEPT`] numbers; nothing where that is empty.
+    #[inline(always)]
+    pub(super) fn keep(&self, kept: &mut [R]) {
+        let Self { k, x0, y0, d0, x1, y1, d1, lambda } = *self;
+        if let Some(kept) = kept.first_chunk_mut::<KEPT>() {
+            *kept = [x0.index_value(k), x0, y0, d0, x1, y1, d1, lambda];
+        }
+    }
+
+    /// The bin that wrote itself there.
+    #[inline(always)]
+    pub(super) fn kept(&[k, x0, y0, d0, x1, y1, d1, lambda]: &[R; KEPT]) -> Self {
+        Self { k: k.value_index(), x0, y0, d0, x1, y1, d1, lambda }
     }
 
     /// Whether x lies in the bin, not beyond the outer knots: no further from its lower knot than the
@@ -382,19 +400,13 @@ impl<R: Real> Bin<R> {
     }
 }
 
-/// Adds the gradient of an [`Bin::end`] (x, y, slope) to the knot that it is.
+/// Adds the gradient of a [`Bin::end`] (x, y, slope) to that of the knot that it is, of both knots'.
 #[inline(always)]
-pub(super) fn scatter_end<R: Real>(
-    above: R::Mask,
-    knot: [R; 3],
-    dknots: &mut impl Gradient<R>,
-    k: R::Index,
-    bins: usize,
-) {
+pub(super) fn add_end<R: Real>(above: R::Mask, knot: [R; 3], dknots: &mut [R; 6]) {
     let zero = knot[0].lift(0.0);
-    let [x, y, d] = knot;
-    let low = [R::select(above, zero, x), R::select(above, zero, y), R::select(above, zero, d)];
-    let high = [R::select(above, x, zero), R::select(above, y, zero), R::select(above, d, zero)];
-    let ([x0, y0, d0], [x1, y1, d1]) = (low, high);
-    dknots.scatter([x0, y0, d0, x1, y1, d1], k, bins, 3);
+    let (low, high) = dknots.split_at_mut(3);
+    for (knot, (low, high)) in knot.into_iter().zip(low.iter_mut().zip(high)) {
+        *low = *low + R::select(above, zero, knot);
+        *high = *high + R::select(above, knot, zero);
+    }
 }

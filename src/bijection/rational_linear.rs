@@ -73,9 +73,9 @@
 //! Dolatabadi, Erfani and Leckie 2020, "Invertible generative modeling using linear rational
 //! splines", arXiv:2001.05168, algorithm 1.
 
-use super::knots::{self, Bin, MAX_BINS, SLOPE, Tails};
+use super::knots::{self, Bin, KEPT, MAX_BINS, SLOPE, Tails};
 use super::spline::{Form, MIN_LAMBDA, Piece, Spline};
-use super::{Bijection, Shape};
+use super::{Bijection, Shape, keep_and_go_back};
 use crate::math::{Real, logistic};
 use crate::weights::{Gradient, Packed, Weights};
 
@@ -203,6 +203,9 @@ impl Bijection for RationalLinear {
     fn scratch_len(_: Shape) -> usize {
         0
     }
+    fn backward_scratch_len(shape: Shape) -> usize {
+        Self::kept_len(shape) + shape.dim
+    }
     fn multiply_adds(shape: Shape) -> usize {
         shape.dim * 19
     }
@@ -215,7 +218,7 @@ impl Bijection for RationalLinear {
 
     #[inline(always)]
     fn forward<R: Real, W: Weights<R>>(shape: Shape, w: W, x: &mut [R], _: &mut [R]) -> R {
-        spline(shape).forward_all::<Self, R, W>(w, x)
+        spline(shape).forward_all::<Self, R, W>(w, x, &mut [])
     }
 
     #[inline(always)]
@@ -230,10 +233,42 @@ impl Bijection for RationalLinear {
         x: &mut [R],
         dz: &mut [R],
         dladj: R,
+        dw: G,
+        scratch: &mut [R],
+    ) {
+        keep_and_go_back::<Self, R, W, G>(shape, w, x, dz, dladj, dw, scratch);
+    }
+
+    fn kept_len(shape: Shape) -> usize {
+        shape.dim * KEPT
+    }
+
+    #[inline(always)]
+    fn forward_kept<R: Real, W: Weights<R>>(
+        shape: Shape,
+        w: W,
+        x: &mut [R],
+        kept: &mut [R],
+        scratch: &mut [R],
+    ) -> R {
+        if kept.is_empty() {
+            return <Self as Bijection>::forward(shape, w, x, scratch);
+        }
+        spline(shape).forward_all::<Self, R, W>(w, x, kept)
+    }
+
+    #[inline(always)]
+    fn backward_kept<R: Real, W: Weights<R>, G: Gradient<R>>(
+        shape: Shape,
+        w: W,
+        x: &mut [R],
+        dz: &mut [R],
+        dladj: R,
         mut dw: G,
+        kept: &mut [R],
         _: &mut [R],
     ) {
-        spline(shape).backward_all::<Self, R, W>(w, x, dz, dladj, &mut dw);
+        spline(shape).backward_all::<Self, R, W>(w, x, dz, dladj, &mut dw, kept);
     }
 
     fn theta_len(shape: Shape) -> usize {

@@ -67,9 +67,9 @@
 //! Durkan, Bekasov, Murray and Papamakarios 2019, "Neural spline flows", arXiv:1906.04032, eqs.
 //! 4–8, whose letters are used here.
 
-use super::knots::{self, Bin, MAX_BINS, SLOPE, Tails};
+use super::knots::{self, Bin, KEPT, MAX_BINS, SLOPE, Tails};
 use super::spline::{Form, Piece, Spline};
-use super::{Bijection, Shape};
+use super::{Bijection, Shape, keep_and_go_back};
 use crate::math::Real;
 use crate::weights::{Gradient, Packed, Weights};
 
@@ -90,10 +90,11 @@ impl<R: Real> Terms<R> {
     #[inline(always)]
     fn new(bin: &Bin<R>, xi: R, delta: R) -> Self {
         let eta = xi.lift(1.0) - xi;
-        let p = bin.d0 * eta + delta * xi;
-        let q = delta * eta + bin.d1 * xi;
+        let p = (delta * xi).add_product(bin.d0, eta);
+        let q = (delta * eta).add_product(bin.d1, xi);
         let alpha = xi * p;
-        Self { xi, eta, delta, alpha, beta: alpha + eta * q, gamma: eta * p + xi * q }
+        let (beta, gamma) = (alpha.add_product(eta, q), (xi * q).add_product(eta, p));
+        Self { xi, eta, delta, alpha, beta, gamma }
     }
 }
 
@@ -106,12 +107,12 @@ impl Piece for RationalQuadratic {
 
     #[inline(always)]
     fn forward<R: Real>(bin: &Bin<R>, x: R) -> (R, R) {
-        let per_width = x.lift(1.0) / (bin.x1 - bin.x0);
+        let per_width = (bin.x1 - bin.x0).recip();
         let height = bin.y1 - bin.y0;
         let u = Terms::new(bin, (x - bin.x0) * per_width, height * per_width);
-        let per_beta = x.lift(1.0) / u.beta;
+        let per_beta = u.beta.recip();
         let ratio = u.delta * per_beta;
-        (bin.y0 + height * u.alpha * per_beta, ratio * ratio * u.gamma)
+        (bin.y0.add_product(height * u.alpha, per_beta), ratio * ratio * u.gamma)
     }
 
     #[inline(always)]
@@ -139,30 +140,31 @@ impl Piece for RationalQuadratic {
     fn backward<R: Real>(bin: &Bin<R>, x: R, dz: R, dladj: R) -> (R, [R; 6], R) {
         let (one, two) = (x.lift(1.0), x.lift(2.0));
         let (width, height) = (bin.x1 - bin.x0, bin.y1 - bin.y0);
-        let per_width = one / width;
+        let per_width = width.recip();
         let delta = height * per_width;
         let u = Terms::new(bin, (x - bin.x0) * per_width, delta);
-        let (per_beta, per_gamma) = (one / u.beta, one / u.gamma);
+        let (per_beta, per_gamma) = (u.beta.recip(), u.gamma.recip());
 
         // z = y₀ + h α/β; ladj = 2 ln δ + ln γ − 2 ln β.
         let g = dz * height * per_beta * per_beta;
-        let ratio = delta * per_beta;
+        let (ratio, dladj_2) = (delta * per_beta, two * dladj);
         // S and φ of the paper: β = δ + Sφ.
         let (s, phi) = (bin.d0 + bin.d1 - two * delta, u.xi * u.eta);
-        let turn = one - two * u.xi;
-        let dxi = dz * width * ratio * ratio * u.gamma
-            + dladj
-                * two
-                * ((bin.d1 * u.xi + delta * turn - bin.d0 * u.eta) * per_gamma
-                    - s * turn * per_beta);
-        let bend = one - two * phi;
-        let ddelta = g * (u.xi * u.xi * u.beta - u.alpha * bend)
-            + dladj * two * (one / delta + phi * per_gamma - bend * per_beta);
-        let dd0 = g * phi * (u.beta - u.alpha)
-            + dladj * (u.eta * u.eta * per_gamma - two * phi * per_beta);
-        let dd1 = dladj * (u.xi * u.xi * per_gamma - two * phi * per_beta) - g * u.alpha * phi;
-        let dheight = dz * u.alpha * per_beta + ddelta * per_width;
-        let dwidth = -(ddelta * delta + dxi * u.xi) * per_width;
+        let turn = one.add_product(-two, u.xi);
+        let rise = (bin.d1 * u.xi).add_product(delta, turn).add_product(-bin.d0, u.eta);
+        let dxi = (dz * width * ratio * ratio * u.gamma)
+            .add_product(dladj_2, (rise * per_gamma).add_product(-(s * turn), per_beta));
+        let bend = one.add_product(-two, phi);
+        let ddelta = (g * (u.xi * u.xi * u.beta).add_product(-u.alpha, bend)).add_product(
+            dladj_2,
+            delta.recip().add_product(phi, per_gamma).add_product(-bend, per_beta),
+        );
+        let both = two * phi * per_beta;
+        let dd0 =
+            (g * phi * (u.beta - u.alpha)).add_product(dladj, (u.eta * u.eta * per_gamma) - both);
+        let dd1 = (dladj * (u.xi * u.xi * per_gamma - both)).add_product(-(g * u.alpha), phi);
+        let dheight = (ddelta * per_width).add_product(dz * u.alpha, per_beta);
+        let dwidth = -(dxi * u.xi).add_product(ddelta, delta) * per_width;
         let dx = dxi * per_width;
         (dx, [-dx - dwidth, dz - dheight, dd0, dwidth, dheight, dd1], x.lift(0.0))
     }
@@ -178,6 +180,9 @@ impl Bijection for RationalQuadratic {
     fn scratch_len(_: Shape) -> usize {
         0
     }
+    fn backward_scratch_len(shape: Shape) -> usize {
+        Self::kept_len(shape) + shape.dim
+    }
     fn multiply_adds(shape: Shape) -> usize {
         shape.dim * 21
     }
@@ -188,7 +193,7 @@ impl Bijection for RationalQuadratic {
 
     #[inline(always)]
     fn forward<R: Real, W: Weights<R>>(shape: Shape, w: W, x: &mut [R], _: &mut [R]) -> R {
-        spline(shape).forward_all::<Self, R, W>(w, x)
+        spline(shape).forward_all::<Self, R, W>(w, x, &mut [])
     }
 
     #[inline(always)]
@@ -203,10 +208,42 @@ impl Bijection for RationalQuadratic {
         x: &mut [R],
         dz: &mut [R],
         dladj: R,
+        dw: G,
+        scratch: &mut [R],
+    ) {
+        keep_and_go_back::<Self, R, W, G>(shape, w, x, dz, dladj, dw, scratch);
+    }
+
+    fn kept_len(shape: Shape) -> usize {
+        shape.dim * KEPT
+    }
+
+    #[inline(always)]
+    fn forward_kept<R: Real, W: Weights<R>>(
+        shape: Shape,
+        w: W,
+        x: &mut [R],
+        kept: &mut [R],
+        scratch: &mut [R],
+    ) -> R {
+        if kept.is_empty() {
+            return <Self as Bijection>::forward(shape, w, x, scratch);
+        }
+        spline(shape).forward_all::<Self, R, W>(w, x, kept)
+    }
+
+    #[inline(always)]
+    fn backward_kept<R: Real, W: Weights<R>, G: Gradient<R>>(
+        shape: Shape,
+        w: W,
+        x: &mut [R],
+        dz: &mut [R],
+        dladj: R,
         mut dw: G,
+        kept: &mut [R],
         _: &mut [R],
     ) {
-        spline(shape).backward_all::<Self, R, W>(w, x, dz, dladj, &mut dw);
+        spline(shape).backward_all::<Self, R, W>(w, x, dz, dladj, &mut dw, kept);
     }
 
     fn theta_len(shape: Shape) -> usize {

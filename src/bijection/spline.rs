@@ -8,7 +8,7 @@
 use core::hint::cold_path;
 
 use super::Tails;
-use super::knots::{self, Bin, MAX_BINS, MIN_SLOPE, X, Y};
+use super::knots::{self, Bin, KEPT, MAX_BINS, MIN_SLOPE, X, Y};
 use crate::math::{LogProduct, Real, logistic, softplus};
 use crate::weights::{Gradient, Weights};
 
@@ -115,8 +115,13 @@ impl Spline {
     /// z and dz/dx.
     #[inline(always)]
     pub(super) fn forward<P: Piece, R: Real, W: Weights<R>>(self, w: W, x: R) -> (R, R) {
-        let bin = self.find::<P, R, W>(w, x, X);
-        let (z, slope) = P::forward(&bin, x);
+        self.forward_in::<P, R>(&self.find::<P, R, W>(w, x, X), x)
+    }
+
+    /// z and dz/dx of an x that belongs to this bin.
+    #[inline(always)]
+    fn forward_in<P: Piece, R: Real>(self, bin: &Bin<R>, x: R) -> (R, R) {
+        let (z, slope) = P::forward(bin, x);
         if R::all((x - bin.x0).is_part(bin.x1 - bin.x0)) {
             return (z, slope);
         }
@@ -163,16 +168,29 @@ impl Spline {
         x: R,
         dz: R,
         dladj: R,
+        dw: impl Gradient<R>,
+    ) -> R {
+        self.backward_in::<P, R, W>(&self.find::<P, R, W>(w, x, X), w, x, dz, dladj, dw)
+    }
+
+    /// The same of an x that belongs to this bin.
+    #[inline(always)]
+    fn backward_in<P: Piece, R: Real, W: Weights<R>>(
+        self,
+        bin: &Bin<R>,
+        w: W,
+        x: R,
+        dz: R,
+        dladj: R,
         mut dw: impl Gradient<R>,
     ) -> R {
         let bins = self.bins;
         let zero = x.lift(0.0);
-        let bin = self.find::<P, R, W>(w, x, X);
         let inside = bin.holds_x(x);
         // Outside, the bin's formulas run at its edge, so that they stay finite, and count 0.
         let within = x.max(bin.x0).min(bin.x1);
         let (dz_in, dl_in) = (R::select(inside, dz, zero), R::select(inside, dladj, zero));
-        let (dx, mut knots, mut dlambda) = P::backward(&bin, within, dz_in, dl_in);
+        let (dx, mut knots, mut dlambda) = P::backward(bin, within, dz_in, dl_in);
 
         if self.form != Form::Stored {
             let [_, _, a0, _, _, a1]: [R; 6] = w.gather(bin.k, bins, 3, x);
@@ -185,39 +203,49 @@ impl Spline {
             let share = (bin.lambda - x.constant(MIN_LAMBDA)) / range;
             dlambda = dlambda * range * share * (x.lift(1.0) - share);
         }
+        let mut dx = dx;
+        if !R::all(inside) {
+            cold_path();
+            let (outer, outer_dl) = (R::select(inside, zero, dz), R::select(inside, zero, dladj));
+            let slope = match self.tails {
+                Tails::Identity => x.lift(1.0),
+                Tails::Linear => {
+                    // z = y + slope (x − from) beyond the end knot (from, y).
+                    let above = x.ge(bin.x1);
+                    let [from, _, stored] = bin.end(above);
+                    let slope = if P::ROOTS { stored * stored } else { stored };
+                    let mut dslope = outer * (x - from) + outer_dl / slope;
+                    if P::ROOTS {
+                        dslope = x.lift(2.0) * stored * dslope;
+                    }
+                    knots::add_end(above, [-(outer * slope), outer, dslope], &mut knots);
+                    slope
+                }
+            };
+            dx = dx + outer * slope;
+        }
         dw.scatter(knots, bin.k, bins, 3);
         if P::ROOTS {
             dw.part(3 * (bins + 1), bins).scatter([dlambda], bin.k, bins, 1);
         }
-        if R::all(inside) {
-            return dx;
-        }
-        cold_path();
-        let (outer, outer_dl) = (R::select(inside, zero, dz), R::select(inside, zero, dladj));
-        dx + match self.tails {
-            Tails::Identity => outer,
-            Tails::Linear => {
-                // z = y + slope (x − from) beyond the end knot (from, y).
-                let above = x.ge(bin.x1);
-                let [from, _, stored] = bin.end(above);
-                let slope = if P::ROOTS { stored * stored } else { stored };
-                let mut dslope = outer * (x - from) + outer_dl / slope;
-                if P::ROOTS {
-                    dslope = x.lift(2.0) * stored * dslope;
-                }
-                let knot = [-(outer * slope), outer, dslope];
-                knots::scatter_end(above, knot, &mut dw, bin.k, bins);
-                outer * slope
-            }
-        }
+        dx
     }
 
-    /// x → z in place of all dimensions; returns ladj.
+    /// x → z in place of all dimensions; returns ladj. Leaves the bins in `kept` \[D, [`KEPT`]\], if
+    /// it is not empty.
     #[inline(always)]
-    pub(super) fn forward_all<P: Piece, R: Real, W: Weights<R>>(self, w: W, x: &mut [R]) -> R {
+    pub(super) fn forward_all<P: Piece, R: Real, W: Weights<R>>(
+        self,
+        w: W,
+        x: &mut [R],
+        kept: &mut [R],
+    ) -> R {
         let mut slopes = LogProduct::new(x[0]);
+        let mut kept = kept.chunks_exact_mut(KEPT);
         for (x, w) in x.iter_mut().zip(w.rows(stride::<P>(self.bins))) {
-            let (z, slope) = self.forward::<P, R, W>(w, *x);
+            let bin = self.find::<P, R, W>(w, *x, X);
+            bin.keep(kept.next().unwrap_or_default());
+            let (z, slope) = self.forward_in::<P, R>(&bin, *x);
             *x = z;
             slopes.multiply(slope);
         }
@@ -236,7 +264,7 @@ impl Spline {
         -slopes.ln()
     }
 
-    /// Turns `dz` into dx and adds to `dw`, for all dimensions.
+    /// Turns `dz` into dx and adds to `dw`, for all dimensions, whose bins are in `kept`.
     #[inline(always)]
     pub(super) fn backward_all<P: Piece, R: Real, W: Weights<R>>(
         self,
@@ -245,10 +273,13 @@ impl Spline {
         dz: &mut [R],
         dladj: R,
         dw: &mut impl Gradient<R>,
+        kept: &[R],
     ) {
         let stride = stride::<P>(self.bins);
-        for (i, ((x, dz), w)) in x.iter().zip(dz).zip(w.rows(stride)).enumerate() {
-            *dz = self.backward::<P, R, W>(w, *x, *dz, dladj, dw.part(i * stride, stride));
+        let bins = w.rows(stride).zip(kept.as_chunks().0);
+        for (i, ((x, dz), (w, kept))) in x.iter().zip(dz).zip(bins).enumerate() {
+            let dw = dw.part(i * stride, stride);
+            *dz = self.backward_in::<P, R, W>(&Bin::kept(kept), w, *x, *dz, dladj, dw);
         }
     }
 }

@@ -118,6 +118,12 @@ impl Real for Dual {
     fn exponent_value(self, exponent: i32) -> Self {
         Self::constant(f64::from(exponent))
     }
+    fn index_value(self, index: usize) -> Self {
+        Self::constant(index as f64)
+    }
+    fn value_index(self) -> usize {
+        self.to_index()
+    }
     fn search<const STRIDE: usize, const N: usize, W: Weights<Self>>(
         self,
         table: W,

@@ -3,6 +3,7 @@
 //! A crate of its own, because each layer's kernels are compiled for each kind of vector: that takes
 //! long, and nothing else should wait for it twice.
 
+mod bins;
 mod cpu;
 mod lanes;
 mod ordered;

@@ -256,7 +256,7 @@ fn add_rows<const SIZE: usize, const N: usize, S: Simd, V: SimdFloat<S, Element 
 ///
 /// Three rounds of a perfect shuffle, in each of which row i is interleaved with row i + 4.
 #[inline(always)]
-fn transpose<S: Simd>(rows: &[Lanes<S>]) -> [f32x8<S>; LANES] {
+pub(super) fn transpose<S: Simd>(rows: &[Lanes<S>]) -> [f32x8<S>; LANES] {
     let zero = f32x8::splat(rows[0].0.simd, 0.0);
     let mut v = [[zero; 8]; 2];
     for (i, row) in rows.iter().enumerate().take(8) {

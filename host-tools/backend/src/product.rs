@@ -162,10 +162,11 @@ fn add_rows<const SIZE: usize, const N: usize, S: Simd>(
     }
 }
 
-/// Totals of at most sixteen vectors of sixteen samples; 0 where there is none.
+/// Totals of at most N vectors of sixteen samples, N being 8 or 16; what is behind them is no total.
 #[inline(always)]
-pub(super) fn totals<S: Simd>(mut v: [f32x16<S>; LANES]) -> [f32; LANES] {
-    let mut half = LANES / 2;
+pub(super) fn totals<const N: usize, S: Simd>(v: &[f32x16<S>; LANES]) -> [f32; LANES] {
+    let mut v: [f32x16<S>; N] = *v.first_chunk().expect("N is at most 16");
+    let mut half = N / 2;
     while half > 0 {
         for i in 0..half {
             let (low, high) = v[i].interleave(v[i + half]);
@@ -173,5 +174,11 @@ pub(super) fn totals<S: Simd>(mut v: [f32x16<S>; LANES]) -> [f32; LANES] {
         }
         half /= 2;
     }
-    v[0].to_array()
+    let mut totals = v[0].to_array();
+    if N < LANES {
+        // Half the vectors leave two parts of each total.
+        let (low, high) = v[0].split();
+        totals[..8].copy_from_slice((low + high).as_slice());
+    }
+    totals
 }

@@ -3,6 +3,7 @@
 use fearless_simd::{Simd, f32x4, f32x16, prelude::*};
 use fluxlet::{Gradient, Real, Weights};
 
+use crate::bins::Bins;
 use crate::lanes::{LANES, Lanes};
 use crate::outer::Outer;
 use crate::product;
@@ -94,6 +95,8 @@ pub(super) struct Sums<'g, S: Simd> {
     pub(super) sums: &'g mut [f32],
     /// Products that wait for the last rows of a tile.
     pub(super) outer: &'g mut Outer<S>,
+    /// Sums of bins that wait likewise.
+    pub(super) bins: &'g mut Bins<S>,
 }
 
 impl<S: Simd> Gradient<Lanes<S>> for Sums<'_, S> {
@@ -101,14 +104,16 @@ impl<S: Simd> Gradient<Lanes<S>> for Sums<'_, S> {
     fn add_each(&mut self, start: usize, len: usize, value: impl Fn(usize) -> Lanes<S>) {
         let sums = &mut self.sums[start..start + len];
         let mut v = [f32x16::splat(self.simd, 0.0); LANES];
-        for i in 0..len {
+        for (block, sums) in sums.chunks_mut(LANES).enumerate() {
             // One place that calls `value`, so that it is compiled into this loop.
-            v[i % LANES] = value(i).0;
-            if i % LANES == LANES - 1 || i + 1 == len {
-                let totals = product::totals(v);
-                let sums = &mut sums[i - i % LANES..=i];
-                sums.iter_mut().zip(totals).for_each(|(sum, total)| *sum += total);
+            for (i, v) in v.iter_mut().enumerate().take(sums.len()) {
+                *v = value(LANES * block + i).0;
             }
+            let totals = match sums.len() {
+                ..=8 => product::totals::<8, S>(&v),
+                _ => product::totals::<LANES, S>(&v),
+            };
+            sums.iter_mut().zip(totals).for_each(|(sum, total)| *sum += total);
         }
     }
     #[inline(always)]
@@ -120,20 +125,10 @@ impl<S: Simd> Gradient<Lanes<S>> for Sums<'_, S> {
         &mut self,
         values: [Lanes<S>; N],
         index: Lanes<S>,
-        _bins: usize,
+        bins: usize,
         stride: usize,
     ) {
-        let mut numbers = [[0.0; LANES]; N];
-        for (numbers, values) in numbers.iter_mut().zip(values) {
-            *numbers = values.0.to_array();
-        }
-        for (lane, k) in index.positions().into_iter().enumerate() {
-            let sums = self.sums[stride * k..].first_chunk_mut::<N>();
-            let sums = sums.expect("every bin has its numbers");
-            for (sum, numbers) in sums.iter_mut().zip(&numbers) {
-                *sum += numbers[lane];
-            }
-        }
+        self.bins.add(self.sums, values, index, bins, stride);
     }
     #[inline(always)]
     fn add_product(&mut self, dout: &[Lanes<S>], x: &[Lanes<S>], y: &[Lanes<S>]) {
@@ -141,6 +136,7 @@ impl<S: Simd> Gradient<Lanes<S>> for Sums<'_, S> {
     }
     #[inline(always)]
     fn part(&mut self, start: usize, len: usize) -> impl Gradient<Lanes<S>> {
-        Sums { simd: self.simd, sums: &mut self.sums[start..start + len], outer: self.outer }
+        let Self { simd, sums, outer, bins } = self;
+        Sums { simd: *simd, sums: &mut sums[start..start + len], outer, bins }
     }
 }

@@ -3,6 +3,7 @@
 use fearless_simd::{Simd, f32x16, prelude::*};
 use fluxlet::bijection::{Bijection, Shape, Visitor};
 
+use crate::bins::Bins;
 use crate::lanes::{LANES, Lanes};
 use crate::outer::Outer;
 use crate::shared::{Shared, Sums};
@@ -36,11 +37,13 @@ pub(super) struct Buffers<S: Simd> {
     kept: Vec<Lanes<S>>,
     scratch: Vec<Lanes<S>>,
     outer: Outer<S>,
+    bins: Bins<S>,
 }
 
 impl<S: Simd> Default for Buffers<S> {
     fn default() -> Self {
-        Self { x: Vec::new(), kept: Vec::new(), scratch: Vec::new(), outer: Outer::default() }
+        let (x, kept, scratch) = (Vec::new(), Vec::new(), Vec::new());
+        Self { x, kept, scratch, outer: Outer::default(), bins: Bins::default() }
     }
 }
 
@@ -93,7 +96,8 @@ impl<'s, S: Simd> Tape<'s, S> {
         let width = self.stack.row_len();
         let tile = self.groups * LANES;
         for (rows, out) in rows.chunks(tile * width).zip(out.chunks_mut(tile)) {
-            let log_prob = self.forward(rows);
+            let mut log_prob = self.forward(rows);
+            self.base_forward(out.len(), &mut log_prob);
             for (out, log_prob) in out.chunks_mut(LANES).zip(log_prob) {
                 out.copy_from_slice(&log_prob.0.to_array()[..out.len()]);
             }
@@ -112,10 +116,10 @@ impl<'s, S: Simd> Tape<'s, S> {
         let mut nll = 0.0;
         for rows in rows.chunks(self.groups * LANES * width) {
             let count = rows.len() / width;
-            let log_prob = self.forward(rows);
+            let mut log_prob = self.forward(rows);
+            let share = self.base_backward(count, &mut log_prob, dw);
             let each = log_prob.iter().flat_map(|log_prob| log_prob.0.to_array());
             nll -= each.take(count).map(f64::from).sum::<f64>();
-            let share = self.base_backward(count, dw);
             if self.keep == Keep::All {
                 self.backward(count, share, dw);
             } else {
@@ -128,11 +132,11 @@ impl<'s, S: Simd> Tape<'s, S> {
         Some(nll)
     }
 
-    /// Takes at most a tile of rows through the flow; their log densities, sixteen in each.
+    /// Takes at most a tile of rows through the layers; their ladj, sixteen in each.
     fn forward(&mut self, rows: &[f32]) -> [Lanes<S>; GROUPS] {
         let Self { simd, stack, w, spans, keep, groups: most, buffers } = self;
         let Buffers { x, kept, scratch, .. } = buffers;
-        let (dim, width, zero) = (stack.dim, stack.row_len(), Lanes::splat(*simd, 0.0));
+        let (width, zero) = (stack.row_len(), Lanes::splat(*simd, 0.0));
         let groups = rows.len().div_ceil(LANES * width);
         let level = *most * width;
         for (rows, x) in rows.chunks(LANES * width).zip(x.chunks_exact_mut(width)) {
@@ -160,26 +164,37 @@ impl<'s, S: Simd> Tape<'s, S> {
                 scratch,
             });
         }
+        ladj
+    }
+
+    /// Adds the log density of z to `ladj`, both as the last call of [`Self::forward`] left them of `count`
+    /// rows, where nothing is kept.
+    fn base_forward(&mut self, count: usize, ladj: &mut [Lanes<S>; GROUPS]) {
+        let Self { simd, stack, w, buffers, .. } = self;
+        let Buffers { x, scratch, .. } = buffers;
         let (_, base) = stack.base_spans();
-        let z = if *keep == Keep::All { spans.len() * level } else { 0 };
-        let z = &x[z..][..groups * width];
         let w = Shared(&w[base]);
         simd.vectorize(
             #[inline(always)]
             || {
-                for (z, ladj) in z.chunks_exact(width).zip(&mut ladj) {
-                    *ladj = *ladj + stack.base.log_prob(w, &z[..dim], scratch);
+                let z = x.chunks_exact(stack.row_len()).take(count.div_ceil(LANES));
+                for (z, ladj) in z.zip(ladj) {
+                    *ladj = *ladj + stack.base.log_prob(w, &z[..stack.dim], scratch);
                 }
             },
         );
-        ladj
     }
 
-    /// Turns z, as the last call of [`Self::forward`] left it of `count` rows, into its gradient; what
-    /// each row counts.
-    fn base_backward(&mut self, count: usize, dw: &mut [f32]) -> [Lanes<S>; GROUPS] {
+    /// Turns z, as the last call of [`Self::forward`] left it of `count` rows, into its gradient, and adds
+    /// its log density to their `ladj`; what each row counts.
+    fn base_backward(
+        &mut self,
+        count: usize,
+        ladj: &mut [Lanes<S>; GROUPS],
+        dw: &mut [f32],
+    ) -> [Lanes<S>; GROUPS] {
         let Self { simd, stack, w, spans, keep, groups: most, buffers } = self;
-        let Buffers { x, scratch, outer, .. } = buffers;
+        let Buffers { x, scratch, outer, bins, .. } = buffers;
         let (dim, width) = (stack.dim, stack.row_len());
         let groups = count.div_ceil(LANES);
         let level = *most * width;
@@ -204,9 +219,9 @@ impl<'s, S: Simd> Tape<'s, S> {
         simd.vectorize(
             #[inline(always)]
             || {
-                for (z, share) in z.chunks_exact_mut(width).zip(share) {
-                    let dw = Sums { simd: *simd, sums: dw, outer: &mut *outer };
-                    stack.base.backward(w, &mut z[..dim], share, dw, scratch);
+                for ((z, share), ladj) in z.chunks_exact_mut(width).zip(share).zip(ladj) {
+                    let dw = Sums { simd: *simd, sums: dw, outer: &mut *outer, bins: &mut *bins };
+                    *ladj = *ladj + stack.base.backward(w, &mut z[..dim], share, dw, scratch);
                 }
             },
         );
@@ -216,7 +231,7 @@ impl<'s, S: Simd> Tape<'s, S> {
     /// Back through the layers from what all of them kept of `count` rows.
     fn backward(&mut self, count: usize, share: [Lanes<S>; GROUPS], dw: &mut [f32]) {
         let Self { stack, w, spans, groups, buffers, .. } = self;
-        let Buffers { x, kept, scratch, outer } = buffers;
+        let Buffers { x, kept, scratch, outer, bins } = buffers;
         let (dim, width) = (stack.dim, stack.row_len());
         let len = count.div_ceil(LANES) * width;
         let level = *groups * width;
@@ -238,6 +253,7 @@ impl<'s, S: Simd> Tape<'s, S> {
                 kept: own,
                 scratch,
                 outer,
+                bins,
             });
             for (x, dz) in x.chunks_exact_mut(width).zip(dz.chunks_exact(width)) {
                 x[..dim].copy_from_slice(&dz[..dim]);
@@ -249,7 +265,7 @@ impl<'s, S: Simd> Tape<'s, S> {
     /// keep what its way back needs.
     fn backward_by_inverses(&mut self, count: usize, share: [Lanes<S>; GROUPS], dw: &mut [f32]) {
         let Self { simd, stack, w, spans, groups, buffers, .. } = self;
-        let Buffers { x, kept, scratch, outer } = buffers;
+        let Buffers { x, kept, scratch, outer, bins } = buffers;
         let width = stack.row_len();
         let (len, level) = (count.div_ceil(LANES) * width, *groups * width);
         let (x, rest) = x.split_at_mut(level);
@@ -274,6 +290,7 @@ impl<'s, S: Simd> Tape<'s, S> {
                 kept,
                 scratch,
                 outer,
+                bins,
             });
         }
     }
@@ -368,6 +385,7 @@ struct Backward<'a, S: Simd> {
     kept: &'a mut [Lanes<S>],
     scratch: &'a mut [Lanes<S>],
     outer: &'a mut Outer<S>,
+    bins: &'a mut Bins<S>,
 }
 
 impl<S: Simd> Visitor for Backward<'_, S> {
@@ -375,7 +393,7 @@ impl<S: Simd> Visitor for Backward<'_, S> {
 
     #[inline(never)]
     fn visit<B: Bijection>(self) {
-        let Self { shape, w, x, dz, width, dladj, dw, kept, scratch, outer } = self;
+        let Self { shape, w, x, dz, width, dladj, dw, kept, scratch, outer, bins } = self;
         let (seen, kept_len) = (shape.dim + shape.context, B::kept_len(shape));
         let simd = dladj[0].0.simd;
         simd.vectorize(
@@ -385,9 +403,10 @@ impl<S: Simd> Visitor for Backward<'_, S> {
                 let both = x.chunks_exact_mut(width).zip(dz.chunks_exact_mut(width));
                 for (g, ((x, dz), dladj)) in both.zip(dladj).enumerate() {
                     outer.begin(g, groups);
+                    bins.begin(g, groups);
                     let kept = &mut kept[g * kept_len..(g + 1) * kept_len];
                     let (x, dz) = (&mut x[..seen], &mut dz[..seen]);
-                    let dw = Sums { simd, sums: dw, outer: &mut *outer };
+                    let dw = Sums { simd, sums: dw, outer: &mut *outer, bins: &mut *bins };
                     B::backward_kept(shape, w, x, dz, *dladj, dw, kept, scratch);
                 }
             },

@@ -46,6 +46,16 @@ fn ln_is_within_a_few_ulp_away_from_one_and_exact_at_one() {
 }
 
 #[test]
+fn recip_is_within_an_ulp() {
+    let x = (-600..620)
+        .map(|i| (1.15_f64.powi(i) * 1.003) as f32)
+        .chain((0..1000).map(|i| 1.0 + 0.001 * i as f32));
+    let worst = worst(x, f64::recip, |x| in_a_lane!(x, recip));
+    assert!(worst < 1.2e-7, "relative error {worst:e}");
+    assert_eq!(in_a_lane!(-4.0, recip), -0.25);
+}
+
+#[test]
 fn ln_one_plus_is_within_a_few_ulp() {
     let x = (0..=200).map(|i| (0.9_f64.powi(i)) as f32);
     let worst = worst(x, f64::ln_1p, |x| in_a_lane!(x, ln_one_plus));

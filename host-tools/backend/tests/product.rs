@@ -142,9 +142,12 @@ fn products_of_every_number_of_rows_are_the_sums_written_out() {
 fn totals_are_those_of_each_vector_in_its_place() {
     with_lanes!(simd => {
         let (plain, lanes) = numbers(simd, LANES, 3);
-        let totals = product::totals(core::array::from_fn(|i| lanes[i].0));
-        for (got, x) in totals.into_iter().zip(plain) {
-            near(got, x.iter().map(|x| f64::from(*x)).sum(), LANES, "total");
+        let lanes = core::array::from_fn(|i| lanes[i].0);
+        let totals = [&product::totals::<LANES, _>(&lanes)[..], &product::totals::<8, _>(&lanes)[..8]];
+        for totals in totals {
+            for (got, x) in totals.iter().zip(&plain) {
+                near(*got, x.iter().map(|x| f64::from(*x)).sum(), LANES, "total");
+            }
         }
     });
 }

@@ -155,7 +155,8 @@ fn backward(stack: &Stack, w: &[f64], row: &mut Row, share: f64, dw: &mut [f64])
     for (span, x) in spans.iter().zip(&row.x).rev() {
         let (mut x, weights) = (*x, span.weights.clone());
         let (w, dw) = (&w[weights.clone()], &mut dw[weights]);
-        span.layer.backward(span.shape, w, &mut x, &mut dz, share, dw, &mut [0.0; D]);
+        let mut scratch = vec![0.0; span.layer.backward_scratch_len(span.shape)];
+        span.layer.backward(span.shape, w, &mut x, &mut dz, share, dw, &mut scratch);
         row.dx.insert(0, dz);
     }
 }
