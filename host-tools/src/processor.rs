@@ -81,6 +81,35 @@ impl Processor {
     }
 }
 
+/// The GPUs that a fleet is trained on, none for the CPU: `auto` takes all of the fastest kind. Also what
+/// to tell of it.
+///
+/// # Errors
+///
+/// There is no such GPU, or one cannot be opened.
+pub fn open_gpus(device: Device) -> anyhow::Result<(Vec<Gpu>, Option<String>)> {
+    let gpus = match device {
+        Device::Cpu => return Ok((Vec::new(), None)),
+        Device::Gpu(number) => vec![open_gpu(number)?],
+        Device::Auto => {
+            let found = adapters();
+            let hardware = found.iter().filter(|adapter| adapter.kind != AdapterKind::Software);
+            let fastest = hardware.clone().map(|adapter| adapter.kind).min();
+            let open = |adapter| Gpu::open(adapter).context("open a GPU");
+            hardware
+                .filter(|adapter| Some(adapter.kind) == fastest)
+                .map(open)
+                .collect::<Result<_, _>>()?
+        }
+    };
+    let names: Vec<&str> = gpus.iter().map(Gpu::name).collect();
+    let note = match names[..] {
+        [] => "trained on the CPU: there is no GPU".to_string(),
+        _ => format!("trained on {}", names.join(", ")),
+    };
+    Ok((gpus, Some(note)))
+}
+
 /// Opens the GPU of this number among the [`adapters`].
 ///
 /// # Errors

@@ -79,7 +79,8 @@ fn train_with_bad_rows(bad: &[usize], batch: usize) -> Outcome {
     config.train.epochs = Some(6);
     config.train.batch = batch;
     let spool = Spool { folder: path.parent().unwrap().into(), in_memory: Spool::IN_MEMORY };
-    let rows = train::prepare(&path, &config, &spool).unwrap();
+    let rows = train::gather(&path, &config, &spool).unwrap();
+    let rows = train::prepare(rows, &path, &config, &spool).unwrap();
     train::run(rows, &path, config, &Allergic::default(), None, &mut Silent).unwrap()
 }
 

@@ -27,7 +27,8 @@ fn gpu() -> Option<Gpu> {
 
 fn prepare(path: &Path, config: &Config) -> Prepared {
     let spool = Spool { folder: path.parent().unwrap().into(), in_memory: Spool::IN_MEMORY };
-    train::prepare(path, config, &spool).unwrap()
+    let gathered = train::gather(path, config, &spool).unwrap();
+    train::prepare(gathered, path, config, &spool).unwrap()
 }
 
 /// What comes of some runs on the GPU.
@@ -205,6 +206,33 @@ fn a_gpu_that_is_not_there_is_named() {
     let ran = folder.run("train x.csv -o run --device cuda");
     assert_eq!(ran.code, Some(2));
     assert!(ran.stderr.contains("auto, cpu, gpu"), "{}", ran.stderr);
+}
+
+#[test]
+fn a_fleet_on_a_gpu_has_the_models_that_its_groups_have_alone() {
+    if gpu().is_none() {
+        return;
+    }
+    let folder = Folder::new();
+    let options = "--layers 1 --components 1 --epochs 4 --device gpu";
+    let mut all = String::from("machine,a,b\n");
+    for (machine, len) in [("north", 300), ("south", 120)] {
+        let rows = data::moons(len, len as u64);
+        folder.write(&format!("{machine}.csv"), data::csv("a,b", &rows));
+        folder.ok(&format!("train {machine}.csv -o alone-{machine} {options}"));
+        rows.iter().for_each(|[a, b]| all += &format!("{machine},{a},{b}\n"));
+    }
+    (0..40).for_each(|_| all += "stuck,1,1\n");
+    folder.write("all.csv", all);
+    let ran = folder.run(&format!("fleet all.csv --group machine -o fleet {options}"));
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert!(ran.stdout.contains("stuck") && ran.stdout.contains("constant"), "{}", ran.stdout);
+    for machine in ["north", "south"] {
+        for name in ["checkpoint.safetensors", "history.csv"] {
+            let own = folder.read(&format!("fleet/{machine}/{name}"));
+            assert!(own == folder.read(&format!("alone-{machine}/{name}")), "{machine}/{name}");
+        }
+    }
 }
 
 #[test]

@@ -314,6 +314,12 @@ impl Real for Written {
     fn exponent_value(self, exponent: Self) -> Self {
         exponent
     }
+    fn index_value(self, index: Self) -> Self {
+        index
+    }
+    fn value_index(self) -> Self {
+        self
+    }
     fn search<const STRIDE: usize, const N: usize, W: Weights<Self>>(
         self,
         table: W,
@@ -359,6 +365,13 @@ impl Real for Written {
                 *entry = *entry + Self::select(hit, value, zero);
             }
         }
+    }
+    fn add_product(self, a: Self, b: Self) -> Self {
+        if self == zero() {
+            return a * b;
+        }
+        let (Self(sum), Self(x), Self(y)) = (self, a, b);
+        with(|script| script.value(format!("fma(v{x}, v{y}, v{sum})"), &[a, b, self]))
     }
     fn max(self, other: Self) -> Self {
         call2("max", self, other)

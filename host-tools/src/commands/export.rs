@@ -131,7 +131,7 @@ fn readings(args: &Args, model: &Model, data: &Path) -> anyhow::Result<Readings>
         let config: Config = toml::from_str(&std::fs::read_to_string(&path).with_context(read)?)
             .with_context(read)?;
         let spool = Spool { folder: args.run.clone(), in_memory: Spool::IN_MEMORY };
-        let rows = train::prepare(data, &config, &spool)?;
+        let rows = train::prepare(train::gather(data, &config, &spool)?, data, &config, &spool)?;
         super::check_width(data, rows.held_out().width(), model.input_len())?;
         Readings {
             normal: rows.held_out().values().to_vec(),

@@ -1,6 +1,7 @@
 //! The `fluxlet` command: one subcommand, one file. No subcommand holds mathematics.
 //!
-//! Exit codes: 0 done; 1 `verify` or `demo` found a difference; 2 the input or the command line is wrong;
+//! Exit codes: 0 done; 1 `verify` or `demo` found a difference, or `fleet` a group that cannot be trained
+//! on; 2 the input or the command line is wrong;
 //! 130 training was stopped, by Ctrl-C or a termination signal, and can be resumed.
 
 mod bench;
@@ -11,6 +12,7 @@ mod eval;
 mod explain;
 mod export;
 mod flash;
+mod fleet;
 mod import;
 mod inspect;
 mod monitor;
@@ -47,6 +49,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Train(Box<train::Args>),
+    Fleet(Box<fleet::Args>),
     Score(score::Args),
     Eval(eval::Args),
     Sample(sample::Args),
@@ -72,6 +75,7 @@ enum Command {
 pub fn run() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
         Command::Train(args) => train::run(&args),
+        Command::Fleet(args) => fleet::run(&args),
         Command::Score(args) => score::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Sample(args) => sample::run(&args),
@@ -119,7 +123,8 @@ fn read_inputs(model: &Model, path: &Path, columns: &ColumnArgs) -> anyhow::Resu
     // the file's columns may be another.
     let inputs: Vec<String> = model.names().into_iter().flatten().map(str::to_string).collect();
     let ColumnArgs { label, exclude } = columns;
-    let columns = Columns { label: label.as_deref(), exclude, inputs: &inputs };
+    let columns =
+        Columns { label: label.as_deref(), exclude, inputs: &inputs, ..Columns::default() };
     let mut dataset = data::read(path, &columns)?;
     dataset.table.reorder(&inputs);
     if let Some(front_end) = model.front_end() {
@@ -139,6 +144,20 @@ fn check_width(path: &Path, found: usize, expected: usize) -> anyhow::Result<()>
         path.display()
     );
     Ok(())
+}
+
+/// The folder itself or, where it is still to be made, the one that it will be made in.
+fn existing_folder(path: &Path) -> &Path {
+    let existing = path.ancestors().find(|folder| folder.exists());
+    existing.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Refuses a folder, there or still to be made, in which nothing can be written.
+fn check_writable(path: &Path) -> anyhow::Result<()> {
+    match tempfile::tempfile_in(existing_folder(path)) {
+        Ok(_) => Ok(()),
+        Err(error) => anyhow::bail!("write to the folder {}: {}", path.display(), error.kind()),
+    }
 }
 
 /// A folder that can be written to, made if it is missing.

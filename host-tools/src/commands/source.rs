@@ -57,7 +57,7 @@ impl SourceArgs {
         }
         let Some([model, readings]) = self.qemu.as_deref() else { return Ok(Stream::stdin()) };
         super::read_model(model)?;
-        let columns = Columns { label: None, exclude: &[], inputs: &[] };
+        let columns = Columns::default();
         let table = data::read(readings, &columns)?.table;
         ensure!(
             table.width == CHANNELS,

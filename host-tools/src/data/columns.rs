@@ -12,6 +12,8 @@ use super::Error;
 pub struct Columns<'a> {
     /// The column that holds the label. It is never data, even if it is excluded as well.
     pub label: Option<&'a str>,
+    /// The column whose cells name a row's group. It may hold text, and is never data either.
+    pub group: Option<&'a str>,
     /// Columns that are left out, never parsed.
     pub exclude: &'a [String],
     /// Names of the inputs, where they are known: in a file that has them all, every other column
@@ -24,6 +26,7 @@ pub struct Columns<'a> {
 pub(super) enum Role {
     Data,
     Label,
+    Group,
     Skip,
 }
 
@@ -55,6 +58,13 @@ pub(super) fn select(path: &Path, all: &[String], want: &Columns) -> Result<Sele
     }
     if let Some(label) = want.label {
         roles[position(path, all, label)?] = Role::Label;
+    }
+    if let Some(group) = want.group {
+        let role = &mut roles[position(path, all, group)?];
+        if *role == Role::Label {
+            return Err(Error::GroupIsLabel { path: path.into(), column: group.into() });
+        }
+        *role = Role::Group;
     }
     let data = all.iter().zip(&roles).filter(|(_, role)| **role == Role::Data);
     let names: Vec<String> = data.map(|(name, _)| name.clone()).collect();

@@ -86,6 +86,7 @@ impl<'a> Text<'a> {
                 match role {
                     Role::Data => values.push(self.number(&record, j, &all[j])?),
                     Role::Label => is_anomaly = self.label(&record, j, &all[j])?,
+                    Role::Group => sink.group(self.utf8(&record, &record[j])?.trim())?,
                     Role::Skip => {}
                 }
             }

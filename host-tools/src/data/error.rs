@@ -43,6 +43,9 @@ pub enum Error {
     /// A label or an exclusion fits more than one column.
     #[error("read {path}: {count} columns are named {column}; rename them so that one is meant")]
     AmbiguousColumn { path: PathBuf, column: String, count: usize },
+    /// The label is said to be the group as well.
+    #[error("read {path}: column {column} is the label, it can't be the group as well")]
+    GroupIsLabel { path: PathBuf, column: String },
     /// A record is shorter or longer than the first one.
     #[error("read {path}: line {line} has {found} columns, {first} has {expected}")]
     ColumnCount { path: PathBuf, line: u64, found: usize, first: &'static str, expected: usize },
@@ -144,6 +147,14 @@ impl std::fmt::Display for Place {
 }
 
 impl Error {
+    /// The same, where the row that it names is number `number` of the file, from 1.
+    pub fn at_row(mut self, number: u64) -> Self {
+        if let Self::NotFinite { row, .. } | Self::OutsideLimits { row, .. } = &mut self {
+            *row = number;
+        }
+        self
+    }
+
     /// For `map_err` of anything that touches the file.
     pub(super) fn io(path: &Path) -> impl Fn(io::Error) -> Self {
         move |source| Error::Io { path: path.into(), source }

@@ -57,6 +57,9 @@ pub(super) fn stream<S: Sink>(
                     })?;
                 }
                 Role::Label => is_anomaly = label(path, row, name, *cell)?,
+                // Plus 0: a negative 0 is no group of its own.
+                Role::Group if cell.is_nan() => sink.group("")?,
+                Role::Group => sink.group(&(cell + 0.0).to_string())?,
                 Role::Skip => {}
             }
         }

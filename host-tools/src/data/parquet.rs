@@ -8,7 +8,7 @@ use std::path::Path;
 
 use ::parquet::basic::{ConvertedType, LogicalType, Type};
 use ::parquet::column::reader::{ColumnReader, ColumnReaderImpl};
-use ::parquet::data_type::DataType;
+use ::parquet::data_type::{ByteArray, DataType};
 use ::parquet::errors::ParquetError;
 use ::parquet::file::metadata::RowGroupMetaData;
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
@@ -56,7 +56,11 @@ fn decode<S: Sink>(
     let selection = columns::select(path, &all, want)?;
     let used: Vec<usize> = (0..all.len()).filter(|&j| selection.roles[j] != Role::Skip).collect();
     for &j in &used {
-        if let Some(kind) = unsupported(&schema.column(j)) {
+        let column = schema.column(j);
+        if selection.roles[j] == Role::Group && is_text(&column) {
+            continue;
+        }
+        if let Some(kind) = unsupported(&column) {
             let column = all[j].clone();
             return Err(Error::ParquetType { path: path.into(), column, kind });
         }
@@ -77,7 +81,7 @@ fn decode<S: Sink>(
         let mut columns = Vec::with_capacity(used.len());
         for &j in &used {
             let reader = group.get_column_reader(j).map_err(damaged)?;
-            columns.push(Column::new(reader, &schema.column(j)));
+            columns.push(Column::new(reader, &schema.column(j), rows.selection.roles[j]));
         }
         let mut left = rows_of(group.metadata()) as usize;
         while left > 0 {
@@ -127,6 +131,15 @@ fn unsupported(column: &ColumnDescriptor) -> Option<String> {
     Some(if logical == "NONE" { physical.to_string() } else { format!("{physical} ({logical})") })
 }
 
+/// Whether a column holds text.
+fn is_text(column: &ColumnDescriptor) -> bool {
+    let is_string = match column.logical_type_ref() {
+        Some(logical) => *logical == LogicalType::String,
+        None => column.converted_type() == ConvertedType::UTF8,
+    };
+    column.max_rep_level() == 0 && column.physical_type() == Type::BYTE_ARRAY && is_string
+}
+
 fn integer_or_none(converted: ConvertedType) -> bool {
     use ConvertedType::*;
     matches!(
@@ -141,11 +154,39 @@ struct Column {
     is_unsigned: bool,
     /// Definition level of a value that is there; anything lower is a null.
     present: i16,
-    batch: Vec<f64>,
+    batch: Batch,
+}
+
+/// Cells of a column: numbers, or names of groups.
+enum Batch {
+    Numbers(Vec<f64>),
+    Names(Vec<String>),
+}
+
+/// What a cell becomes.
+trait Cell {
+    /// What a null becomes.
+    const MISSING: Self;
+    /// From a value as it is written and as a number.
+    fn of(value: impl ToString, number: f64) -> Self;
+}
+
+impl Cell for f64 {
+    const MISSING: Self = Self::NAN;
+    fn of(_: impl ToString, number: f64) -> Self {
+        number
+    }
+}
+
+impl Cell for String {
+    const MISSING: Self = Self::new();
+    fn of(value: impl ToString, _: f64) -> Self {
+        value.to_string()
+    }
 }
 
 impl Column {
-    fn new(reader: ColumnReader, descriptor: &ColumnDescriptor) -> Self {
+    fn new(reader: ColumnReader, descriptor: &ColumnDescriptor, role: Role) -> Self {
         let is_unsigned = match descriptor.logical_type_ref() {
             Some(LogicalType::Integer(integer)) => !integer.is_signed,
             _ => matches!(
@@ -156,59 +197,85 @@ impl Column {
                     | ConvertedType::UINT_64
             ),
         };
-        Column { reader, is_unsigned, present: descriptor.max_def_level(), batch: vec![] }
+        let batch = match role {
+            Role::Group => Batch::Names(Vec::new()),
+            _ => Batch::Numbers(Vec::new()),
+        };
+        Column { reader, is_unsigned, present: descriptor.max_def_level(), batch }
     }
 
     /// Decodes the next `len` rows into `batch`; returns how many there were.
     fn fill(&mut self, len: usize) -> Result<usize, ParquetError> {
-        let (batch, present) = (&mut self.batch, self.present);
-        batch.clear();
-        match &mut self.reader {
-            ColumnReader::BoolColumnReader(reader) => {
-                next_batch(reader, len, present, batch, |v| v.into())?;
-            }
-            ColumnReader::Int32ColumnReader(reader) if self.is_unsigned => {
-                next_batch(reader, len, present, batch, |v| v.cast_unsigned().into())?;
-            }
-            ColumnReader::Int32ColumnReader(reader) => {
-                next_batch(reader, len, present, batch, |v| v.into())?;
-            }
-            ColumnReader::Int64ColumnReader(reader) if self.is_unsigned => {
-                next_batch(reader, len, present, batch, |v| v.cast_unsigned() as f64)?;
-            }
-            ColumnReader::Int64ColumnReader(reader) => {
-                next_batch(reader, len, present, batch, |v| v as f64)?;
-            }
-            ColumnReader::FloatColumnReader(reader) => {
-                next_batch(reader, len, present, batch, |v| v.into())?;
-            }
-            ColumnReader::DoubleColumnReader(reader) => {
-                next_batch(reader, len, present, batch, |v| v)?;
-            }
-            _ => unreachable!("unsupported types are refused before"),
+        let Self { reader, is_unsigned, present, batch } = self;
+        match batch {
+            Batch::Numbers(batch) => fill(reader, *is_unsigned, len, *present, batch),
+            Batch::Names(batch) => fill(reader, *is_unsigned, len, *present, batch),
         }
-        Ok(batch.len())
     }
 }
 
-/// Appends up to `len` rows of a column, NaN for a null.
-fn next_batch<T: DataType>(
+/// As [`Column::fill`].
+fn fill<C: Cell>(
+    reader: &mut ColumnReader,
+    is_unsigned: bool,
+    len: usize,
+    present: i16,
+    batch: &mut Vec<C>,
+) -> Result<usize, ParquetError> {
+    batch.clear();
+    match reader {
+        ColumnReader::BoolColumnReader(reader) => {
+            next_batch(reader, len, present, batch, |v| C::of(v, v.into()))?;
+        }
+        ColumnReader::Int32ColumnReader(reader) if is_unsigned => {
+            next_batch(reader, len, present, batch, |v| {
+                C::of(v.cast_unsigned(), v.cast_unsigned().into())
+            })?;
+        }
+        ColumnReader::Int32ColumnReader(reader) => {
+            next_batch(reader, len, present, batch, |v| C::of(v, v.into()))?;
+        }
+        ColumnReader::Int64ColumnReader(reader) if is_unsigned => {
+            next_batch(reader, len, present, batch, |v| {
+                C::of(v.cast_unsigned(), v.cast_unsigned() as f64)
+            })?;
+        }
+        ColumnReader::Int64ColumnReader(reader) => {
+            next_batch(reader, len, present, batch, |v| C::of(v, v as f64))?;
+        }
+        ColumnReader::FloatColumnReader(reader) => {
+            next_batch(reader, len, present, batch, |v| C::of(v, v.into()))?;
+        }
+        ColumnReader::DoubleColumnReader(reader) => {
+            next_batch(reader, len, present, batch, |v| C::of(v, v))?;
+        }
+        ColumnReader::ByteArrayColumnReader(reader) => {
+            let text = |v: ByteArray| C::of(String::from_utf8_lossy(v.data()).trim(), f64::NAN);
+            next_batch(reader, len, present, batch, text)?;
+        }
+        _ => unreachable!("unsupported types are refused before"),
+    }
+    Ok(batch.len())
+}
+
+/// Appends up to `len` rows of a column.
+fn next_batch<T: DataType, C: Cell>(
     reader: &mut ColumnReaderImpl<T>,
     len: usize,
     present: i16,
-    batch: &mut Vec<f64>,
-    number: impl Fn(T::T) -> f64,
+    batch: &mut Vec<C>,
+    cell: impl Fn(T::T) -> C,
 ) -> Result<(), ParquetError> {
     let mut values = Vec::with_capacity(len);
     let mut levels = Vec::new();
     reader.read_records(len, Some(&mut levels), None, &mut values)?;
-    let mut values = values.into_iter().map(number);
+    let mut values = values.into_iter().map(cell);
     if present == 0 {
         batch.extend(values);
     } else {
         // A missing value behind a level that promises one is the reader's error, not ours.
         let cell = |level| {
-            if level == present { values.next() } else { Some(f64::NAN) }
+            if level == present { values.next() } else { Some(C::MISSING) }
         };
         batch.extend(levels.into_iter().map_while(cell));
     }
@@ -235,7 +302,13 @@ impl<S: Sink> Rows<'_, S> {
             let mut is_anomaly = false;
             let mut values = self.values.iter_mut();
             for (column, &j) in columns.iter().zip(self.used) {
-                let cell = column.batch[i];
+                let cell = match &column.batch {
+                    Batch::Numbers(numbers) => numbers[i],
+                    Batch::Names(names) => {
+                        self.sink.group(&names[i])?;
+                        continue;
+                    }
+                };
                 if self.selection.roles[j] == Role::Label {
                     is_anomaly = label(self.path, self.count, &self.all[j], cell)?;
                 } else if let Some(value) = values.next() {

@@ -15,6 +15,15 @@ pub struct Header {
 
 /// Takes rows, one after the other.
 pub trait Sink {
+    /// The group of the row that comes next, where [`super::Columns::group`] asks for it; empty where
+    /// the cell is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sink::row`].
+    fn group(&mut self, _name: &str) -> Result<(), Error> {
+        Ok(())
+    }
     /// A row \[width\], NaN where a cell is missing; its label is true for an anomaly.
     ///
     /// # Errors

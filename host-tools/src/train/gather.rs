@@ -1,5 +1,7 @@
-//! The first pass over a file: its rows are checked, cut into windows, and split into stores.
+//! The first pass over a file: its rows are checked, cut into windows, and split into stores, those of
+//! each group apart where a column names groups.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::run::Error;
@@ -13,7 +15,8 @@ use crate::data::{
 pub(super) const MIN_ROWS: usize = 10;
 
 /// The rows of a file as they are, or windows of them.
-pub(super) struct Gathered {
+#[derive(Debug)]
+pub struct Gathered {
     /// Names of the columns, those of context last.
     pub(super) names: Vec<String>,
     /// Normal rows, split.
@@ -28,11 +31,103 @@ pub(super) struct Gathered {
     pub(super) notes: Vec<String>,
 }
 
-/// Reads a file.
-pub(super) fn gather(path: &Path, config: &Config, spool: &Spool) -> Result<Gathered, Error> {
-    let columns =
-        Columns { label: config.data.label.as_deref(), exclude: &config.data.exclude, inputs: &[] };
+/// Reads the file of a run; rows that are too many for memory go where `spool` says.
+///
+/// # Errors
+///
+/// [`Error`] names the file, the place and what is wrong with it.
+pub fn gather(path: &Path, config: &Config, spool: &Spool) -> Result<Gathered, Error> {
+    check(config)?;
+    let columns = columns(config);
     data::stream(path, &columns, |header| Gather::new(path, config, spool, header))?.finish()
+}
+
+/// Reads the file of many runs, whose rows the column `group` tells apart, in the order in which they
+/// come. Rows that cannot be used are no obstacle to other groups.
+///
+/// # Errors
+///
+/// As [`gather`], where nothing can be read of any group.
+pub fn gather_groups(
+    path: &Path,
+    config: &Config,
+    spool: &Spool,
+    group: &str,
+) -> Result<Vec<Group>, Error> {
+    check(config)?;
+    let columns = Columns { group: Some(group), ..columns(config) };
+    let groups = data::stream(path, &columns, |header| {
+        let header = Header { rows: None, ..header };
+        Ok(Groups {
+            begin: move || Gather::new(path, config, spool, header.clone()),
+            places: HashMap::new(),
+            groups: Vec::new(),
+            next: 0,
+            rows: 0,
+        })
+    })?;
+    let finish = |(name, rows): (String, Result<Gather, Error>)| {
+        let rows = rows.and_then(Gather::finish);
+        Group { name, rows }
+    };
+    Ok(groups.groups.into_iter().map(finish).collect())
+}
+
+fn columns(config: &Config) -> Columns<'_> {
+    let data = &config.data;
+    Columns { label: data.label.as_deref(), exclude: &data.exclude, ..Columns::default() }
+}
+
+fn check(config: &Config) -> Result<(), Error> {
+    let problem = config.problem().or_else(|| features::problem(&config.data));
+    problem.map_or(Ok(()), |problem| Err(Error::Config(problem)))
+}
+
+/// The rows of every group.
+struct Groups<'a, B> {
+    /// Begins with a group.
+    begin: B,
+    /// Place of each group in `groups`.
+    places: HashMap<String, usize>,
+    groups: Vec<(String, Result<Gather<'a>, Error>)>,
+    /// Place of the next row's group.
+    next: usize,
+    /// Rows so far.
+    rows: u64,
+}
+
+impl<'a, B: Fn() -> Result<Gather<'a>, data::Error>> Sink for Groups<'a, B> {
+    fn group(&mut self, name: &str) -> Result<(), data::Error> {
+        self.next = match self.places.get(name) {
+            Some(place) => *place,
+            None => {
+                self.groups.push((name.into(), Ok((self.begin)()?)));
+                self.places.insert(name.into(), self.groups.len() - 1);
+                self.groups.len() - 1
+            }
+        };
+        Ok(())
+    }
+
+    fn row(&mut self, values: &[f32], is_anomaly: bool) -> Result<(), data::Error> {
+        self.rows += 1;
+        let rows = &mut self.groups[self.next].1;
+        if let Ok(gather) = rows
+            && let Err(error) = gather.row(values, is_anomaly)
+        {
+            *rows = Err(error.at_row(self.rows).into());
+        }
+        Ok(())
+    }
+}
+
+/// The rows that belong together.
+#[derive(Debug)]
+pub struct Group {
+    /// What the cells of the column say.
+    pub name: String,
+    /// The rows, or why they cannot be used.
+    pub rows: Result<Gathered, Error>,
 }
 
 struct Gather<'a> {

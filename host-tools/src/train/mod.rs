@@ -1,8 +1,7 @@
 //! Maximum likelihood: from a data set to a trained flow and the bytes of its model.
 //!
-//! [`prepare()`] turns a file into rows, [`run()`] trains on them and packs the result, [`fit()`] is the
-//! loop, `step` what
-//! happens in it. Everything random is a function of the seed and a step's number, and [`State`] is
+//! [`gather()`] reads a file, [`prepare()`] makes the rows of a run of it, [`run()`] trains on them and
+//! packs the result, [`fit()`] is the loop, `step` what happens in it. Everything random is a function of the seed and a step's number, and [`State`] is
 //! all that a step moves: a run that is stopped at any step and resumed ends in the same bits.
 
 mod average;
@@ -37,6 +36,7 @@ pub use config::{
 };
 pub use diverge::Restore;
 pub use fit::{Epoch, Error as FitError, Next, Observer, Plan, Rows, Silent, Trained, fit};
+pub use gather::{Gathered, Group, gather, gather_groups};
 pub use identity::Identity;
 pub(crate) use init::Begin;
 pub(crate) use optimiser::{Adam, Moments};

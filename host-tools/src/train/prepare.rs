@@ -6,7 +6,7 @@ use fluxlet::features::FrontEnd;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use super::gather::{Gathered, gather};
+use super::gather::Gathered;
 use super::run::Error;
 use super::{Config, FlowConfig, Rows, features};
 use crate::data::{self, Domain, Parts, Resolution, Spool, Store};
@@ -81,17 +81,19 @@ impl Prepared {
     }
 }
 
-/// Reads the file of a run; rows that are too many for memory go where `spool` says.
+/// Makes the rows of a run of what was read of its file; what is too much for memory goes where
+/// `spool` says.
 ///
 /// # Errors
 ///
-/// [`Error`] names the file, the place and what is wrong with it.
-pub fn prepare(path: &Path, config: &Config, spool: &Spool) -> Result<Prepared, Error> {
-    if let Some(problem) = config.problem().or_else(|| features::problem(&config.data)) {
-        return Err(Error::Config(problem));
-    }
-    let Gathered { names, normal, anomalies, domains, power, mut notes } =
-        gather(path, config, spool)?;
+/// [`Error`] names the file and what is wrong with it.
+pub fn prepare(
+    gathered: Gathered,
+    path: &Path,
+    config: &Config,
+    spool: &Spool,
+) -> Result<Prepared, Error> {
+    let Gathered { names, normal, anomalies, domains, power, mut notes } = gathered;
     let Parts { mut train, train_numbers, mut held_out } = normal;
     let mut raw_held_out = None;
     let mut columns = names.clone();

@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, anyhow, bail, ensure};
+use anyhow::{Context, bail, ensure};
 
-use crate::commands::make_folder;
+use crate::commands::{check_writable, make_folder};
 use crate::output;
 use crate::train::{self, Outcome};
 
@@ -17,28 +17,28 @@ const MODEL: &str = "model.flx";
 const STATE: &str = "resume.state";
 
 /// The folder of a run.
-pub(super) struct RunFolder<'p>(&'p Path);
+pub(in crate::commands) struct RunFolder<'p>(&'p Path);
 
 impl<'p> RunFolder<'p> {
-    pub(super) fn new(path: &'p Path) -> Self {
+    pub(in crate::commands) fn new(path: &'p Path) -> Self {
         Self(path)
     }
 
-    pub(super) fn model(&self) -> PathBuf {
+    pub(in crate::commands) fn model(&self) -> PathBuf {
         self.0.join(MODEL)
     }
 
-    pub(super) fn state(&self) -> PathBuf {
+    pub(in crate::commands) fn state(&self) -> PathBuf {
         self.0.join(STATE)
     }
 
     /// The model, if there is one and no unfinished run.
-    pub(super) fn finished(&self) -> Option<PathBuf> {
+    pub(in crate::commands) fn finished(&self) -> Option<PathBuf> {
         (!self.state().exists() && self.model().exists()).then(|| self.model())
     }
 
     /// Refuses to begin a run where another one waits to be resumed.
-    pub(super) fn refuse_unfinished(&self) -> anyhow::Result<()> {
+    pub(in crate::commands) fn refuse_unfinished(&self) -> anyhow::Result<()> {
         let out = self.0.display();
         ensure!(
             !self.state().exists(),
@@ -48,17 +48,9 @@ impl<'p> RunFolder<'p> {
         Ok(())
     }
 
-    /// The folder itself or, where it is still to be made, the one that it will be made in.
-    pub(super) fn existing(&self) -> &Path {
-        let existing = self.0.ancestors().find(|folder| folder.exists());
-        existing.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-    }
-
     /// Refuses a folder that the results could not be written to, before hours are spent on them.
-    pub(super) fn check_writable(&self) -> anyhow::Result<()> {
-        tempfile::tempfile_in(self.existing()).map_err(|error| {
-            anyhow!("write to the folder {}: {}", self.0.display(), error.kind())
-        })?;
+    pub(in crate::commands) fn check_writable(&self) -> anyhow::Result<()> {
+        check_writable(self.0)?;
         let taken = [CHECKPOINT, CONFIG, HISTORY, MODEL, STATE].map(|name| self.0.join(name));
         match taken.iter().find(|path| path.is_dir()) {
             Some(path) => bail!("write {}: it is a folder", path.display()),
@@ -67,7 +59,7 @@ impl<'p> RunFolder<'p> {
     }
 
     /// Removes what a run that was killed while it wrote has left half written.
-    pub(super) fn remove_leftovers(&self) -> anyhow::Result<()> {
+    pub(in crate::commands) fn remove_leftovers(&self) -> anyhow::Result<()> {
         for name in [CHECKPOINT, CONFIG, HISTORY, MODEL, STATE] {
             output::remove_leftovers(&self.0.join(name))?;
         }
@@ -75,7 +67,7 @@ impl<'p> RunFolder<'p> {
     }
 
     /// Removes the state of a run that is finished, or that another one takes the place of.
-    pub(super) fn remove_state(&self) -> anyhow::Result<()> {
+    pub(in crate::commands) fn remove_state(&self) -> anyhow::Result<()> {
         let state = self.state();
         match std::fs::remove_file(&state) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
@@ -86,7 +78,7 @@ impl<'p> RunFolder<'p> {
     }
 
     /// Writes the results of a finished run, the model last.
-    pub(super) fn write(&self, outcome: &Outcome) -> anyhow::Result<()> {
+    pub(in crate::commands) fn write(&self, outcome: &Outcome) -> anyhow::Result<()> {
         let Outcome { model, trained, config, .. } = outcome;
         make_folder(self.0)?;
         let save = |name: &str, bytes: &[u8]| {

@@ -16,9 +16,10 @@ use super::stop::STOPPED;
 use crate::processor::Device;
 use crate::report;
 use crate::train;
-use folder::RunFolder;
-pub(super) use job::Job;
-use options::Options;
+pub(super) use folder::RunFolder;
+pub(super) use job::{End, Job, Run, train_together};
+pub(super) use options::Options;
+pub(super) use watch::Progress;
 
 /// Train a flow on normal data and pack it for a device.
 ///

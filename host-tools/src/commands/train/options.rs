@@ -12,7 +12,7 @@ use crate::train::{Act, Config, Kind, Optimiser, Outside, Rotation, Schedule, Sp
 
 /// What is trained.
 #[derive(clap::Args, Debug)]
-pub(super) struct Options {
+pub(in crate::commands) struct Options {
     /// Start from this configuration; the options below override it
     #[arg(long, value_name = "FILE.toml")]
     config: Option<PathBuf>,
@@ -116,7 +116,7 @@ pub(super) struct Options {
 
 impl Options {
     /// The configuration file, overridden by the options that were given.
-    pub(super) fn config(&self, columns: &ColumnArgs) -> anyhow::Result<Config> {
+    pub(in crate::commands) fn config(&self, columns: &ColumnArgs) -> anyhow::Result<Config> {
         let mut config = match &self.config {
             None => Config::default(),
             Some(path) => {

@@ -1,4 +1,4 @@
-//! Who watches a run: a progress bar, a clock that says when to save, and Ctrl-C.
+//! Who watches runs: a progress bar, a clock that says when to save, and Ctrl-C.
 
 use std::io;
 use std::path::PathBuf;
@@ -12,39 +12,88 @@ use crate::commands::stop;
 use crate::output;
 use crate::train::{self, Epoch, Next, Observer, Origin, State};
 
-/// The observer of a run on a terminal.
-pub(super) struct Watch {
+/// Parts of the bar that a run is.
+const PARTS: u64 = 1000;
+
+/// What a terminal shows of some runs, and whether they are to stop.
+pub(in crate::commands) struct Progress {
     bar: ProgressBar,
     stop: Arc<AtomicBool>,
+    runs: usize,
+}
+
+impl Progress {
+    /// For this many runs.
+    ///
+    /// # Errors
+    ///
+    /// The operating system has no signals left.
+    pub(in crate::commands) fn new(runs: usize) -> io::Result<Self> {
+        let bar = progress_bar();
+        bar.set_length(runs as u64 * PARTS);
+        Ok(Self { bar, stop: stop::flag()?, runs })
+    }
+
+    /// Says something beside the bar.
+    pub(in crate::commands) fn say(&self, message: String) {
+        self.bar.set_message(message);
+    }
+
+    /// Whether Ctrl-C was pressed.
+    pub(in crate::commands) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Ends the bar; a signal ends the process again.
+    pub(in crate::commands) fn end(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.bar.finish_and_clear();
+    }
+}
+
+/// The observer of a run.
+pub(super) struct Watch<'p> {
+    progress: &'p Progress,
+    /// What of the bar is filled by this run.
+    parts: u64,
     origin: Origin,
     path: PathBuf,
     every: Duration,
     saved: Instant,
 }
 
-impl Watch {
+impl<'p> Watch<'p> {
     /// Saves the states of the run of this origin to `path`, one in each `every`.
-    ///
-    /// # Errors
-    ///
-    /// The operating system has no signals left.
-    pub(super) fn new(origin: Origin, path: PathBuf, every: Duration) -> io::Result<Self> {
-        let (bar, stop, saved) = (progress_bar(), stop::flag()?, Instant::now());
-        Ok(Self { bar, stop, origin, path, every, saved })
+    pub(super) fn new(
+        progress: &'p Progress,
+        origin: Origin,
+        path: PathBuf,
+        every: Duration,
+    ) -> Self {
+        Self { progress, parts: 0, origin, path, every, saved: Instant::now() }
     }
 
-    /// Ends the bar; a signal ends the process again.
-    pub(super) fn end(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-        self.bar.finish_and_clear();
+    fn fill(&mut self, parts: u64) {
+        if parts > self.parts {
+            self.progress.bar.inc(parts - self.parts);
+            self.parts = parts;
+        }
     }
 }
 
-impl Observer for Watch {
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        // A run may end before its last step.
+        if !self.progress.is_stopped() {
+            self.fill(PARTS);
+        }
+    }
+}
+
+impl Observer for Watch<'_> {
     fn step(&mut self, step: usize, steps: usize) -> Next {
-        self.bar.set_length(steps as u64);
-        self.bar.set_position(step as u64);
-        if self.stop.load(Ordering::Relaxed) {
+        self.fill(PARTS * step as u64 / steps as u64);
+        if self.progress.is_stopped() {
             Next::Stop
         } else if self.saved.elapsed() >= self.every {
             Next::Save
@@ -54,8 +103,11 @@ impl Observer for Watch {
     }
 
     fn epoch(&mut self, epoch: Epoch) {
-        let Epoch { train_nll, validation_nll, .. } = epoch;
-        self.bar.set_message(format!("NLL train {train_nll:.3}, validation {validation_nll:.3}"));
+        if self.progress.runs == 1 {
+            let Epoch { train_nll, validation_nll, .. } = epoch;
+            let message = format!("NLL train {train_nll:.3}, validation {validation_nll:.3}");
+            self.progress.say(message);
+        }
     }
 
     fn save(&mut self, state: &State) -> Result<(), output::Error> {
