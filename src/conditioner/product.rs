@@ -24,17 +24,34 @@ fn blocks(count: usize, len: usize) -> impl Iterator<Item = (usize, usize, usize
 pub(crate) fn forward<R: Real, W: Weights<R>>(w: W, x: &[R], y: &[R], out: &mut [R]) {
     let len = x.len() + y.len() + 1;
     let (eights, rest) = out.as_chunks_mut::<8>();
-    let mut at = 0;
-    for out in eights {
-        block::<8, 16, _, _>(w.part(at, 8 * len), x, y, out);
-        at += 8 * len;
+    let mut at = 8 * len * eights.len();
+    let mut blocks = w.rows(8 * len);
+    // The sums of two blocks are as many as Arm's vector units have room for beside the weights; for
+    // other cores the compiler takes more registers than there are.
+    let (pairs, eights) =
+        if cfg!(target_arch = "arm") { eights.as_chunks_mut::<2>() } else { (&mut [][..], eights) };
+    for [a, b] in pairs {
+        let (Some(wa), Some(wb)) = (blocks.next(), blocks.next()) else { return };
+        let w = [wa, wb];
+        let mut sums: [[R; 8]; 2] = w.map(|w| w.load(0, a[0]));
+        add_columns_twice(w.map(|w| w.part(8, 8 * x.len())), x, &mut sums);
+        if !y.is_empty() {
+            add_columns_twice(w.map(|w| w.part(8 * (x.len() + 1), 8 * y.len())), y, &mut sums);
+        }
+        [*a, *b] = sums;
+    }
+    for (out, w) in eights.iter_mut().zip(blocks) {
+        block::<8, 16, _, _>(w, x, y, out);
+    }
+    if rest.is_empty() {
+        return;
     }
     let (fours, rest) = rest.as_chunks_mut::<4>();
+    let (twos, ones) = rest.as_chunks_mut::<2>();
     for out in fours {
         block::<4, 8, _, _>(w.part(at, 4 * len), x, y, out);
         at += 4 * len;
     }
-    let (twos, ones) = rest.as_chunks_mut::<2>();
     for out in twos {
         block::<2, 4, _, _>(w.part(at, 2 * len), x, y, out);
         at += 2 * len;
@@ -52,9 +69,11 @@ fn block<const N: usize, const PAIR: usize, R: Real, W: Weights<R>>(
     y: &[R],
     out: &mut [R; N],
 ) {
-    let mut sums: [R; N] = w.load(0, out[0]);
+    let mut sums = w.load(0, out[0]);
     add_columns::<N, PAIR, R, W>(w.part(N, N * x.len()), x, &mut sums);
-    add_columns::<N, PAIR, R, W>(w.part(N * (x.len() + 1), N * y.len()), y, &mut sums);
+    if !y.is_empty() {
+        add_columns::<N, PAIR, R, W>(w.part(N * (x.len() + 1), N * y.len()), y, &mut sums);
+    }
     *out = sums;
 }
 
@@ -65,13 +84,46 @@ fn add_columns<const N: usize, const PAIR: usize, R: Real, W: Weights<R>>(
     sums: &mut [R; N],
 ) {
     let (pairs, last) = x.as_chunks::<2>();
-    for ([a, b], weights) in pairs.iter().zip(w.chunks::<PAIR>(sums[0])) {
-        for (i, sum) in sums.iter_mut().enumerate() {
-            *sum = sum.add_product(weights[i], *a).add_product(weights[N + i], *b);
-        }
+    for (pair, weights) in pairs.iter().zip(w.chunks::<PAIR>(sums[0])) {
+        add_pair(weights, *pair, sums);
     }
+    add_last(w, 2 * pairs.len(), last, sums);
+}
+
+/// [`add_columns`] of two blocks.
+#[inline(always)]
+fn add_columns_twice<R: Real, W: Weights<R>>([wa, wb]: [W; 2], x: &[R], [a, b]: &mut [[R; 8]; 2]) {
+    let (pairs, last) = x.as_chunks::<2>();
+    let weights = wa.chunks::<16>(a[0]).zip(wb.chunks::<16>(b[0]));
+    for (pair, (wa, wb)) in pairs.iter().zip(weights) {
+        add_pair(wa, *pair, a);
+        add_pair(wb, *pair, b);
+    }
+    add_last(wa, 2 * pairs.len(), last, a);
+    add_last(wb, 2 * pairs.len(), last, b);
+}
+
+#[inline(always)]
+fn add_pair<const N: usize, const PAIR: usize, R: Real>(
+    weights: [R; PAIR],
+    [x, y]: [R; 2],
+    sums: &mut [R; N],
+) {
+    for (i, sum) in sums.iter_mut().enumerate() {
+        *sum = sum.add_product(weights[i], x).add_product(weights[N + i], y);
+    }
+}
+
+/// Adds the last column, behind `done` others, where it has none beside it.
+#[inline(always)]
+fn add_last<const N: usize, R: Real, W: Weights<R>>(
+    w: W,
+    done: usize,
+    last: &[R],
+    sums: &mut [R; N],
+) {
     if let [x] = last {
-        let weights: [R; N] = w.load(2 * N * pairs.len(), *x);
+        let weights: [R; N] = w.load(N * done, *x);
         for (sum, weight) in sums.iter_mut().zip(weights) {
             *sum = sum.add_product(weight, *x);
         }
