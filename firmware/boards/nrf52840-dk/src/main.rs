@@ -3,16 +3,17 @@
 #![no_std]
 #![no_main]
 
+mod bus;
 mod port;
 
 use fluxlet_node::{built_in, run, slots};
 use nrf52840_hal::clocks::Clocks;
 use nrf52840_hal::gpio::{Level, p0};
 use nrf52840_hal::pac::Peripherals;
-use nrf52840_hal::uarte::{Baudrate, Parity};
-use nrf52840_hal::{Timer, Twim, Uarte, twim, uarte};
+use nrf52840_hal::{Timer, Twim, twim};
 use panic_halt as _;
 
+use crate::bus::Bus;
 use crate::port::Port;
 
 /// Numbers of memory for a model.
@@ -34,19 +35,13 @@ fn start() -> Option<()> {
     let mut timer = Timer::new(chip.TIMER0);
     let pins = p0::Parts::new(chip.P0);
 
-    let port = uarte::Pins {
-        txd: pins.p0_06.into_push_pull_output(Level::High).degrade(),
-        rxd: pins.p0_08.into_floating_input().degrade(),
-        cts: None,
-        rts: None,
-    };
-    let port = Uarte::new(chip.UARTE0, port, Parity::EXCLUDED, Baudrate::BAUD115200);
-    let mut port = Port::new(port)?;
+    let out = pins.p0_06.into_push_pull_output(Level::High);
+    let mut port = Port::new(chip.UART0, out, pins.p0_08.into_floating_input());
     let bus = twim::Pins {
         sda: pins.p0_26.into_floating_input().degrade(),
         scl: pins.p0_27.into_floating_input().degrade(),
     };
-    let mut bus = Twim::new(chip.TWIM1, bus, twim::Frequency::K400);
+    let mut bus = Bus(Twim::new(chip.TWIM1, bus, twim::Frequency::K400));
     let mut memory = [0.0; MEMORY_LEN];
     run(slots(), built_in(), &mut memory, &mut bus, &mut timer, &mut port)
 }
