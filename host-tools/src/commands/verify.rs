@@ -16,13 +16,16 @@ use crate::report::{bad, good};
 /// Run a model on an emulated microcontroller and compare every bit with this computer.
 ///
 /// Builds the firmware's scorer with the model inside, runs it in QEMU on every row of DATA (or on
-/// 1000 random rows) and compares each log_prob, bit for bit. Exit code 1 if a row differs.
+/// random rows) and compares each log_prob, bit for bit. Exit code 1 if a row differs.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
     /// Packed model
     model: PathBuf,
-    /// Rows to score [default: 1000 random rows]
+    /// Rows to score [default: random rows]
     data: Option<PathBuf>,
+    /// How many random rows
+    #[arg(long, value_name = "N", default_value_t = 1000, conflicts_with = "data")]
+    random: usize,
     /// Microcontroller [default: m4f and m0]
     #[arg(long, value_enum)]
     target: Vec<Board>,
@@ -48,7 +51,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let model = super::model(&bytes);
     let inputs = match &args.data {
         Some(path) => super::read_inputs(&model, path, &args.columns)?.table.values,
-        None => random_inputs(&model, 1000),
+        None => random_inputs(&model, args.random),
     };
     let targets: &[Board] = if args.target.is_empty() { &Board::USUAL } else { &args.target };
     let agreements = compare(&args.model, &model, &inputs, targets, !args.json)?;
