@@ -6,7 +6,7 @@
 use core::ffi::CStr;
 use core::mem::MaybeUninit;
 use semihosting::fs::File;
-use semihosting::io::{self, Read, Write};
+use semihosting::io::{self, Read, Seek, Write};
 use semihosting::sys::arm_compat::sys_get_cmdline_uninit;
 
 const COMMAND_LINE_BYTES: usize = 512;
@@ -67,6 +67,12 @@ impl RowReader {
             }
         }
         Ok(true)
+    }
+
+    /// Begins again.
+    pub(crate) fn rewind(&mut self) -> io::Result<()> {
+        (self.filled, self.used) = (0, 0);
+        self.file.rewind()
     }
 
     fn word(&mut self) -> io::Result<Option<[u8; 4]>> {

@@ -21,6 +21,8 @@ pub mod embedded;
 mod fault;
 #[cfg(target_os = "none")]
 mod files;
+#[cfg(target_os = "none")]
+mod flash;
 pub mod kernels;
 #[cfg(target_os = "none")]
 mod measure;

@@ -19,6 +19,8 @@ const DIGITS: f32 = 1000.0;
 /// The sensor, at ±2 g.
 pub(crate) struct Lis3dh {
     rows: RowReader,
+    /// Whether the rows begin again after the last one.
+    endless: bool,
     registers: [u8; REGISTER as usize + 1],
     selected: u8,
 }
@@ -26,17 +28,21 @@ pub(crate) struct Lis3dh {
 impl Lis3dh {
     /// Readings are rows of x, y, z in g; beyond the range they are at its end, and at a NaN the
     /// sensor does not answer.
-    pub(crate) fn new(rows: RowReader) -> Self {
+    pub(crate) fn new(rows: RowReader, endless: bool) -> Self {
         let mut registers = [0; _];
         registers[usize::from(WHO_AM_I)] = IDENTITY;
         registers[usize::from(FIFO_SRC)] = ONE_WAITING;
-        Self { rows, registers, selected: 0 }
+        Self { rows, endless, registers, selected: 0 }
     }
 
-    /// Puts the next reading into the registers; the program ends with the file.
+    /// Puts the next reading into the registers; the program ends with rows that end.
     fn measure(&mut self) -> Result<(), ErrorKind> {
         let mut row = [0.0; 3];
-        match self.rows.next(&mut row) {
+        let next = match self.rows.next(&mut row) {
+            Ok(false) if self.endless => self.rows.rewind().and_then(|()| self.rows.next(&mut row)),
+            next => next,
+        };
+        match next {
             Ok(true) => {}
             Ok(false) => process::exit(0),
             Err(_) => process::exit(1),

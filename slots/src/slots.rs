@@ -96,6 +96,12 @@ impl<S: NorFlash, M: Fn(Range<u32>) -> &'static [u8]> Slots<S, M> {
         Update::new(self, model_bytes)
     }
 
+    /// Has the slot run that the device chose by more than `room`; `None` for a model that is kept
+    /// elsewhere.
+    pub fn run(&mut self, slot: Option<Slot>) {
+        self.running = slot;
+    }
+
     /// The slot that a new model is written to.
     pub fn spare(&self) -> Slot {
         self.running.map_or(Slot::A, Slot::other)
@@ -112,7 +118,8 @@ impl<S: NorFlash, M: Fn(Range<u32>) -> &'static [u8]> Slots<S, M> {
         Ok(Header::new(&model, beside.map_or(1, |beside| beside.sequence.wrapping_add(1))))
     }
 
-    pub(crate) fn bytes(&self, slot: Slot) -> &'static [u8] {
+    /// All bytes of a slot.
+    pub fn bytes(&self, slot: Slot) -> &'static [u8] {
         (self.mapped)(self.region.slot(slot))
     }
 }

@@ -15,14 +15,32 @@
 //! | `score N LOG_PROB P ALARM CHANNEL` | window N, from 0: its log density, its p-value (`-` from a model without calibration), `none`, `improbable` or `not-finite`, and with an alarm the input to blame, by name or number |
 //! | `fault N KIND` | window N has no score: `no-answer`, `saturated` or `stuck` |
 //! | `sample V1 V2 V3` | a reading, while recording is on |
-//! | `refused REASON` | a model that cannot run, and why |
+//! | `refused REASON` | a model that cannot run, or was not taken, and why |
+//! | `update N` | a question: what follows the first N bytes of the new model? |
 //!
 //! A number is the shortest decimal that reads back as the same `f32`; a very large or small one has
 //! an exponent, `-1e30`. N counts on after a fault and starts again at 2³².
 //!
 //! # Commands
 //!
-//! One byte each: `m` tell the model, `r` recording on, `s` recording off. Others are ignored.
+//! One byte each: `m` tell the model, `r` recording on, `s` recording off, `u` take a new model. Others are
+//! ignored.
+//!
+//! # A new model
+//!
+//! After `u` the node asks, and the far end answers in bytes, little-endian, with at most 128 of the model:
+//!
+//! ```text
+//!  0          4       8     9
+//! +----------+-------+-----+-----------+--------+
+//! | position | total | len | len bytes | CRC-32 |
+//! +----------+-------+-----+-----------+--------+
+//! ```
+//!
+//! `position` is the N that was asked for, `total` the model's length; CRC-32 covers what is before it. What
+//! is damaged is asked for again. A second of silence, five times, is an end: the spare slot is empty then,
+//! and the node goes on with the model that it has. So it does where the new one is refused. No reading is
+//! scored meanwhile.
 
 mod accelerometer;
 mod blame;
@@ -32,6 +50,7 @@ mod line;
 mod node;
 mod run;
 mod sensor;
+mod update;
 
 pub use accelerometer::{AXES, Accelerometer, Settings};
 pub use choice::choose;
@@ -41,3 +60,4 @@ pub use line::{Channel, Line, tell};
 pub use node::{Node, Refusal};
 pub use run::{run, watch};
 pub use sensor::{Fault, Sensor};
+pub use update::update;

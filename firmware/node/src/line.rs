@@ -50,8 +50,10 @@ pub enum Line<'a> {
     },
     /// A reading as it came from the sensor.
     Sample(&'a [f32]),
-    /// Why a model cannot run.
+    /// Why a model cannot run, or was not taken.
     Refused(&'a dyn Display),
+    /// What follows so many bytes of the new model?
+    Update(u32),
 }
 
 /// Writes a line to `port`. What the port does not take is lost: a node that nobody listens to goes on.
@@ -107,6 +109,7 @@ impl Display for Line<'_> {
                 })
             }
             Self::Refused(reason) => write!(f, "refused {reason}"),
+            Self::Update(position) => write!(f, "update {position}"),
         }
     }
 }

@@ -145,8 +145,9 @@ impl<'m, 'b> Node<'m, 'b> {
         tell(port, Line::Model { checksum, inputs, slot: self.slot });
     }
 
-    /// Does what the commands say that have come in; does not wait for any.
-    pub fn obey<P: Read + ReadReady + Write>(&mut self, port: &mut P) {
+    /// Does what the commands say that have come in; does not wait for any. Returns whether a new model
+    /// was announced.
+    pub fn obey<P: Read + ReadReady + Write>(&mut self, port: &mut P) -> bool {
         let mut command = [0];
         while let Ok(true) = port.read_ready()
             && let Ok(1) = port.read(&mut command)
@@ -155,9 +156,11 @@ impl<'m, 'b> Node<'m, 'b> {
                 [b'm'] => self.tell_model(port),
                 [b'r'] => self.recording = true,
                 [b's'] => self.recording = false,
+                [b'u'] => return true,
                 _ => {}
             }
         }
+        false
     }
 
     /// Takes the next reading; where it is the last of a window, tells what the window means.

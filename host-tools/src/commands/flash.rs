@@ -11,7 +11,7 @@ use fluxlet::Model;
 use fluxlet_slots::{HEADER_BYTES, Header, Room, Slot, newest};
 
 use crate::chip::{Chip, Facts};
-use crate::{output, uf2};
+use crate::{node, output, uf2};
 
 /// Put a model into a device's flash, beside the one that it runs.
 ///
@@ -23,13 +23,22 @@ use crate::{output, uf2};
 /// probe-rs reads and writes, for an ESP32 espflash; neither is part of fluxlet. A Pico that shows itself
 /// as a drive can't be read: `--uf2` writes a file for slot a (or `--slot-address`), to be copied
 /// there. Its model counts as newer than every earlier one, for the number that says so is the time.
+///
+/// A device whose image takes models over its own serial line needs no programmer: `--port`. It checks the
+/// model itself, and goes on with the old one where it refuses the new one or the line is cut.
 #[derive(clap::Args, Debug)]
 pub(super) struct Args {
     /// Packed model
     model: PathBuf,
     /// Microcontroller
-    #[arg(long, value_enum)]
-    chip: Chip,
+    #[arg(long, value_enum, required_unless_present = "port")]
+    chip: Option<Chip>,
+    /// Serial port of a device that takes models over its line
+    #[arg(long, conflicts_with_all = ["chip", "slot_address", "uf2", "dry_run"])]
+    port: Option<PathBuf>,
+    /// Bits a second of the serial port
+    #[arg(long, value_name = "N", default_value_t = 115_200, requires = "port")]
+    baud: u32,
     /// Write to the slot at this address and read nothing before
     #[arg(long, value_name = "ADDRESS", value_parser = address)]
     slot_address: Option<u32>,
@@ -53,12 +62,23 @@ fn address(text: &str) -> Result<u32, String> {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let bytes = super::read_model(&args.model)?;
     let model = super::model(&bytes);
-    flash(args, &bytes, &model).with_context(|| format!("flash {}", args.model.display()))?;
+    match (&args.port, args.chip) {
+        (None, Some(chip)) => flash(args, &bytes, &model, chip.facts()),
+        (Some(port), _) => give(port, args.baud, &bytes, &model),
+        (None, None) => Ok(()),
+    }
+    .with_context(|| format!("flash {}", args.model.display()))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn flash(args: &Args, bytes: &[u8], model: &Model) -> anyhow::Result<()> {
-    let facts = args.chip.facts();
+/// Gives the model to the device on a serial port.
+fn give(port: &Path, baud: u32, bytes: &[u8], model: &Model) -> anyhow::Result<()> {
+    let slot = node::give(&mut node::Stream::port(port, baud)?, bytes, model)?;
+    anstream::println!("the device runs it from slot {slot}");
+    Ok(())
+}
+
+fn flash(args: &Args, bytes: &[u8], model: &Model, facts: Facts) -> anyhow::Result<()> {
     fits(model, &facts)?;
     let address = args.slot_address.map(|address| aligned(address, &facts)).transpose()?;
     if args.dry_run {

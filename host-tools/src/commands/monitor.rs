@@ -59,7 +59,7 @@ impl Counts {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let stop = stop::flag()?;
     let mut stream = args.source.open(false)?;
-    stream.command(b'm')?;
+    stream.send(b"m")?;
     let mut view = View::new(args.json);
     let mut counts = Counts::default();
     while !stop.load(Ordering::Relaxed) {
@@ -168,7 +168,9 @@ fn print(text: &str) -> io::Result<()> {
 
 fn coloured(line: &Line) -> String {
     match line {
-        Line::Score { alarm: Alarm::None, .. } | Line::Sample { .. } => line.to_string(),
+        Line::Score { alarm: Alarm::None, .. } | Line::Sample { .. } | Line::Update { .. } => {
+            line.to_string()
+        }
         Line::Model { .. } => good(line),
         Line::Score { .. } | Line::Fault { .. } | Line::Refused { .. } => bad(line),
     }

@@ -45,7 +45,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let stop = stop::flag()?;
     let mut stream = args.source.open(true)?;
-    stream.command(b'r')?;
+    stream.send(b"r")?;
     let mut recording = Recording::default();
     let bar = bar(args);
     let mut asked = Instant::now();
@@ -54,7 +54,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
             Next::Line(line) => recording.take(line),
             Next::Noise => recording.noise += 1,
             Next::Quiet if recording.begun.is_none() && asked.elapsed() >= PATIENCE => {
-                stream.command(b'r')?;
+                stream.send(b"r")?;
                 asked = Instant::now();
             }
             Next::Quiet => {}
@@ -64,7 +64,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     }
     bar.finish_and_clear();
     // The recording counts, even where the device is gone.
-    let _ = stream.command(b's');
+    let _ = stream.send(b"s");
     save(args, &recording, &stream)?;
     Ok(ExitCode::SUCCESS)
 }

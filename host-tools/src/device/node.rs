@@ -21,6 +21,16 @@ impl Node {
         Ok(Self(node))
     }
 
+    /// The command that starts it on a terminal, which plays a serial line, and has it play its readings
+    /// again and again.
+    pub fn on_line(&self, terminal: &Path) -> Command {
+        let mut command = self.0.qemu();
+        command.arg("-semihosting-config");
+        let terminal = terminal.display();
+        command.arg(format!("enable=on,target=native,arg=node,arg=rows.bin,arg=s,arg={terminal}"));
+        command
+    }
+
     /// The command that starts it, from its first reading; with `record` it tells them.
     pub fn command(&self, record: bool) -> Command {
         let mut command = self.0.qemu();

@@ -42,10 +42,15 @@ pub enum Line {
         /// A number for each channel.
         values: Vec<f32>,
     },
-    /// A model that the device does not run.
+    /// A model that the device does not run or take.
     Refused {
         /// Why.
         reason: String,
+    },
+    /// What follows these bytes of the new model?
+    Update {
+        /// Bytes that the device has.
+        position: u32,
     },
 }
 
@@ -91,6 +96,7 @@ impl Line {
                 let values = values.iter().map(|value| number(value)).collect::<Option<_>>()?;
                 Some(Self::Sample { values })
             }
+            ("update", [position]) => Some(Self::Update { position: position.parse().ok()? }),
             ("refused", _) if !rest.is_empty() => Some(Self::Refused { reason: rest.to_string() }),
             _ => None,
         }
@@ -144,6 +150,7 @@ impl fmt::Display for Line {
                 write!(f, "sample {}", values.join(" "))
             }
             Self::Refused { reason } => write!(f, "the device refused a model: {reason}"),
+            Self::Update { position } => write!(f, "the device has {position} bytes of a model"),
         }
     }
 }
@@ -175,6 +182,7 @@ mod tests {
             ("fault 3 no-answer", Line::Fault { window: 3, kind: "no-answer".into() }),
             ("sample 0.5 -1 1e-3\r", Line::Sample { values: vec![0.5, -1.0, 1e-3] }),
             ("refused layer 3 has", Line::Refused { reason: "layer 3 has".into() }),
+            ("update 640", Line::Update { position: 640 }),
         ] {
             assert_eq!(Line::parse(text.as_bytes()), Some(line), "{text}");
         }
@@ -207,6 +215,7 @@ mod tests {
             "model 7b36ad6g 600 a",
             "model 7b36ad6b 600 c",
             "refused ",
+            "update -1",
             "refused \u{1b}[2J",
         ] {
             assert_eq!(Line::parse(text.as_bytes()), None, "{text:?}");

@@ -3,7 +3,9 @@
 mod line;
 mod plot;
 mod stream;
+mod update;
 
 pub use line::{Alarm, Line};
 pub use plot::Plot;
 pub use stream::{Next, Stream};
+pub use update::give;

@@ -104,14 +104,14 @@ impl Stream {
         &self.name
     }
 
-    /// Sends a command of one byte, where the device can be reached.
+    /// Sends commands of one byte and what belongs to them, where the device can be reached.
     ///
     /// # Errors
     ///
     /// What the operating system says.
-    pub fn command(&mut self, command: u8) -> anyhow::Result<()> {
+    pub fn send(&mut self, bytes: &[u8]) -> anyhow::Result<()> {
         let Some(port) = &mut self.commands else { return Ok(()) };
-        port.write_all(&[command]).with_context(|| format!("write to {}", self.name))
+        port.write_all(bytes).with_context(|| format!("write to {}", self.name))
     }
 
     /// Waits for the next line, not longer than `patience`.

@@ -2,5 +2,9 @@
 
 mod choice;
 mod faults;
+// That of the slots' own tests: it obeys the rules of flash.
+#[path = "../../../../slots/tests/support/mod.rs"]
+mod flash;
 mod lines;
 mod support;
+mod update;
