@@ -47,7 +47,7 @@ struct Device {
 
 impl Device {
     fn start(folder: &Folder, model: &str) -> Self {
-        let readings = data::normals::<3>(100, 5).into_iter().flatten().map(|x| 0.3 * x as f32);
+        let readings = data::normals::<3>(100, 5).into_iter().flatten().map(|x| 0.3 * x);
         let readings: Vec<f32> = readings.collect();
         let bench = Bench::set_up().unwrap();
         let node = Node::build(&bench, Board::M4f, &folder.path(model), &readings).unwrap();

@@ -26,10 +26,11 @@ pub(crate) fn forward<R: Real, W: Weights<R>>(w: W, x: &[R], y: &[R], out: &mut 
     let (eights, rest) = out.as_chunks_mut::<8>();
     let mut at = 8 * len * eights.len();
     let mut blocks = w.rows(8 * len);
-    // The sums of two blocks are as many as Arm's vector units have room for beside the weights; for
-    // other cores the compiler takes more registers than there are.
+    // Arm's registers for floats hold the sums of two blocks beside their weights; on other cores the
+    // compiler takes more of them than there are, or has none.
+    let hold_two = cfg!(target_abi = "eabihf");
     let (pairs, eights) =
-        if cfg!(target_arch = "arm") { eights.as_chunks_mut::<2>() } else { (&mut [][..], eights) };
+        if hold_two { eights.as_chunks_mut::<2>() } else { (&mut [][..], eights) };
     for [a, b] in pairs {
         let (Some(wa), Some(wb)) = (blocks.next(), blocks.next()) else { return };
         let w = [wa, wb];
