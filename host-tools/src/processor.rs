@@ -189,8 +189,11 @@ pub fn difference(gpu: &Gpu, stack: &Stack, batch: usize) -> Result<f64, Failed>
     gpu.nll_and_grad(stack, &w, &rows, &mut own)?;
     Cpu::default().nll_and_grad(stack, &w, &rows, &mut expected)?;
     let size = expected.iter().fold(f32::MIN_POSITIVE, |most, d| most.max(d.abs()));
-    let worst = own.iter().zip(&expected).fold(0.0_f32, |most, (a, b)| most.max((a - b).abs()));
-    Ok(f64::from(worst / size))
+    // A NaN is worse than any number.
+    let worse =
+        |most: f32, error: f32| if error.is_nan() { f32::INFINITY } else { most.max(error) };
+    let errors = own.iter().zip(&expected).map(|(own, expected)| (own - expected).abs() / size);
+    Ok(f64::from(errors.fold(0.0, worse)))
 }
 
 #[cfg(test)]

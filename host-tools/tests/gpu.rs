@@ -8,6 +8,7 @@ use fluxlet_gpu::{Gpu, adapters};
 use fluxlet_tools::backend::Cpu;
 use fluxlet_tools::data::Spool;
 use fluxlet_tools::output;
+use fluxlet_tools::processor::difference;
 use fluxlet_tools::train::{
     self, Config, Epoch, FitError, Kind, Next, Observer, Outcome, Prepared, Run, Silent, State,
     run_together,
@@ -97,6 +98,41 @@ fn what_a_model_learns_does_not_depend_on_the_others() {
         assert!(alone.model == together.model, "{}", path.display());
         assert_eq!(alone.trained.history, together.trained.history);
     }
+}
+
+#[test]
+fn whole_flows_have_the_cpus_gradient() {
+    let Some(gpu) = gpu() else { return };
+    let mut worst = (0.0, "");
+    let own = |kind| config(kind, 1).flow.stack(4, 0, false).unwrap();
+    for (name, stack) in [
+        ("a stack of every layer", support::models::every_layer(4)),
+        ("a rotation stack", own(Kind::Rotation)),
+        ("couplings", own(Kind::Coupling)),
+    ] {
+        let error = difference(&gpu, &stack, 300).unwrap();
+        println!("{name}: {error:.1e}");
+        assert!(error < 1e-4, "{name}: {error:e}");
+        if error > worst.0 {
+            worst = (error, name);
+        }
+    }
+    println!("worst: {worst:?}");
+}
+
+#[test]
+fn a_batch_that_does_not_fit_is_refused_and_one_larger_than_the_data_is_all_of_it() {
+    let Some(gpu) = gpu() else { return };
+    let folder = Folder::new();
+    folder.write("x.csv", data::csv("a,b", &data::moons(200, 1)));
+    let path = folder.path("x.csv");
+    let mut config = config(Kind::Rotation, 2);
+    config.train.batch = 1 << 30;
+    let found = on_gpu(&gpu, &[&path], &config).swap_remove(0);
+    assert_eq!(found.report.epochs, 2);
+    let stack = &found.trained.stack;
+    let said = gpu.most_models(stack, &found.trained.weights, 1 << 30).unwrap_err().to_string();
+    assert!(said.contains("too large") && said.contains("CPU"), "{said}");
 }
 
 /// Saves the state at every step; `then` is done behind step `at`.
@@ -219,7 +255,9 @@ fn a_fleet_on_a_gpu_has_the_models_that_its_groups_have_alone() {
     for (machine, len) in [("north", 300), ("south", 120)] {
         let rows = data::moons(len, len as u64);
         folder.write(&format!("{machine}.csv"), data::csv("a,b", &rows));
-        folder.ok(&format!("train {machine}.csv -o alone-{machine} {options}"));
+        // A driver may say something of its own.
+        let ran = folder.run(&format!("train {machine}.csv -o alone-{machine} {options}"));
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
         rows.iter().for_each(|[a, b]| all += &format!("{machine},{a},{b}\n"));
     }
     (0..40).for_each(|_| all += "stuck,1,1\n");

@@ -1,6 +1,8 @@
 //! The trainer's likelihood and gradient, sixteen samples side by side in `f32`, against the core's
 //! kernels on one `f64` at a time.
 
+mod support;
+
 use fluxlet::Base;
 use fluxlet::bijection::{Layer, Shape, Tails};
 use fluxlet::conditioner::{Activation, Network};
@@ -101,6 +103,15 @@ fn lanes_agree_on_networks_with_and_without_context() {
         // A rounding of a unit reaches a spline by its steepest bin.
         compare(&stack, &w, 1e-4, &mut rng);
     }
+}
+
+#[test]
+fn lanes_agree_on_a_stack_of_every_layer() {
+    let mut rng = ChaCha8Rng::seed_from_u64(8);
+    let stack = support::models::every_layer(6);
+    let w = support::models::random_weights(&stack, 0.2, 8);
+    // So many layers magnify a rounding more than one does.
+    compare(&stack, &w, 1e-3, &mut rng);
 }
 
 #[test]

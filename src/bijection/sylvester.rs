@@ -192,7 +192,8 @@ impl Bijection for Sylvester {
         let (rotation, u) = (rotation(shape), reflections(layout, w));
         let (y, rest) = scratch.split_at_mut(units);
         let (t, rest) = rest.split_at_mut(units);
-        let (g, dt) = rest.split_at_mut(units);
+        let (g, rest) = rest.split_at_mut(units);
+        let dt = &mut rest[..units];
 
         // Forward to the layer's output, keeping y, t and g.
         Householder::forward(rotation, u, x, &mut []);

@@ -35,6 +35,7 @@ def say(**answer):
 
 def arguments(description, compiles=False):
     """The command line; binds the process to its threads, which must happen before any import."""
+    global DEVICE, TRAIN_BATCH
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, help="measure everything so many times and stop")
@@ -44,7 +45,6 @@ def arguments(description, compiles=False):
     if compiles:
         parser.add_argument("--compile", action="store_true", help="with torch.compile")
     options = parser.parse_args()
-    global DEVICE, TRAIN_BATCH
     DEVICE, TRAIN_BATCH = options.device, options.batch
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(options.threads)

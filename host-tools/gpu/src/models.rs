@@ -129,12 +129,12 @@ impl Gpu {
         let plan = Plan::new(&self.device, stack, w, Task::Gradient)?;
         let rows = self.most_rows(&plan).max(PART);
         let numbers = (self.limit_bytes() / 4) as usize;
-        let state = SECTIONS * stack.theta_len();
+        let state = SECTIONS * stack.theta_len() + 1 + MOST_STEPS * (PACE + TOLD);
         let sums = batch.div_ceil(PART) * stack.weight_len();
         match (rows / batch).min(numbers / state.max(sums).max(1)) {
             0 => Err(self.device.failed(format_args!(
-                "a batch of {batch} rows of this flow is too large for it, {} fit; train it on the CPU",
-                rows
+                "a batch of {batch} rows of this flow is too large for it, {rows} fit; take smaller ones, \
+                 or train it on the CPU",
             ))),
             most => Ok(most),
         }

@@ -169,7 +169,7 @@ pub fn fit_together(
     let mut runners = members.into_iter().map(Runner::new).collect::<Result<Vec<_>, _>>()?;
     let mut most = 1;
     if let Some(Runner { plan, w, .. }) = runners.first() {
-        match gpu.most_models(&plan.stack, w, plan.config.batch) {
+        match gpu.most_models(&plan.stack, w, batch(&runners)) {
             Ok(found) => most = found,
             Err(failed) => return Err(abandon(failed, &mut runners)),
         }
@@ -188,6 +188,13 @@ pub fn fit_together(
         }
     }
     Ok(())
+}
+
+/// Rows of a batch: the configuration's, or as many as the model with most of them has.
+fn batch(runners: &[Runner]) -> usize {
+    let rows = |runner: &Runner| runner.rows.train.len() / runner.plan.stack.row_len();
+    let most = runners.iter().map(rows).max().unwrap_or(0);
+    runners.first().map_or(most, |runner| runner.plan.config.batch.min(most)).max(1)
 }
 
 /// Steps that are known to be taken, and all.
@@ -226,7 +233,7 @@ fn train(runners: &mut [Runner], gpu: &Gpu) -> Result<Next, Halt> {
         .iter()
         .map(|runner| Start { w: &runner.w, units: &runner.units, decays: &runner.decays })
         .collect();
-    let mut models = gpu.models(&stack, &starts, config.batch)?;
+    let mut models = gpu.models(&stack, &starts, batch(runners))?;
     for (model, runner) in runners.iter().enumerate() {
         runner.put(&mut models, model);
     }
@@ -288,8 +295,7 @@ fn watch(runners: &mut [Runner]) -> Next {
 /// Takes each model some steps further, at most to the end of its epoch.
 fn take_steps(runners: &mut [Runner], gpu: &Gpu, models: &mut Models) -> Result<(), Failed> {
     let most = runners.iter().map(Runner::left).max().unwrap_or(0).min(models.steps());
-    let Plan { stack, config, .. } = &runners[0].plan;
-    let (count, batch) = (runners.len(), config.batch * stack.row_len());
+    let (count, batch) = (runners.len(), batch(runners) * runners[0].plan.stack.row_len());
     let mut rows = vec![0.0; most * count * batch];
     let mut paces = vec![Pace::default(); most * count];
     for (ahead, (rows, paces)) in
