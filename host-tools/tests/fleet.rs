@@ -263,7 +263,7 @@ mod disturbed {
         let is_there = |name: &&str| folder.path(&format!("out/{name}/resume.state")).exists();
         while !folder.path("out/fleet.json").exists()
             || list(folder, "out").iter().filter(|m| !m["report"].is_null()).count() <= finished
-            || !NAMES.iter().any(|name| is_there(name))
+            || !NAMES.iter().any(&is_there)
         {
             assert_eq!(child.try_wait().unwrap(), None, "the fleet ended before it was disturbed");
             sleep(Duration::from_millis(1));

@@ -7,6 +7,7 @@ use fluxlet::Base;
 use fluxlet::bijection::{Layer, Shape, Tails};
 use fluxlet::conditioner::{Activation, Network};
 use fluxlet_tools::backend::{Backend, Cpu};
+use fluxlet_tools::bench::start;
 use fluxlet_tools::stack::Stack;
 use fluxlet_tools::train::{Act, FlowConfig, Kind, Outside, Rotation, Spline};
 use rand::{Rng, RngExt, SeedableRng};
@@ -109,7 +110,7 @@ fn lanes_agree_on_networks_with_and_without_context() {
 fn lanes_agree_on_a_stack_of_every_layer() {
     let mut rng = ChaCha8Rng::seed_from_u64(8);
     let stack = support::models::every_layer(6);
-    let w = support::models::random_weights(&stack, 0.2, 8);
+    let (_, w) = start(&stack);
     // So many layers magnify a rounding more than one does.
     compare(&stack, &w, 1e-3, &mut rng);
 }

@@ -1,7 +1,7 @@
 //! Likelihood and gradient of a stack of layers on a GPU.
 //!
 //! Nothing of a layer's mathematics stands here. The core's kernels, which are written over any kind of
-//! number, run once with a number that writes down what is done with it ([`script`]); what it wrote is
+//! number, run once with a number that writes down what is done with it (`script`); what it wrote is
 //! the WGSL that the GPU runs for each row. So every layer of the core, forward, inverse and gradient,
 //! is there from the day it is written, and one formula stands in one place.
 //!
