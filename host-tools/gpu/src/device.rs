@@ -99,8 +99,7 @@ impl Device {
     /// Opens an adapter.
     pub(crate) fn open(adapter: &Adapter) -> Result<Self, Failed> {
         let name = adapter.name.clone();
-        let has = adapter.adapter.limits();
-        let limit = has.max_storage_buffer_binding_size.min(has.max_buffer_size);
+        let limit = adapter.largest_buffer;
         let descriptor = wgpu::DeviceDescriptor {
             required_limits: wgpu::Limits {
                 max_storage_buffer_binding_size: limit,

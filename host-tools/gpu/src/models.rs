@@ -126,8 +126,13 @@ impl Gpu {
     ///
     /// The device failed, or not even one fits.
     pub fn most_models(&self, stack: &Stack, w: &[f32], batch: usize) -> Result<usize, Failed> {
-        let plan = Plan::new(&self.device, stack, w, Task::Gradient)?;
-        let rows = self.most_rows(&plan).max(PART);
+        self.most_models_of(&Plan::new(&self.device, stack, w, Task::Gradient)?, batch)
+    }
+
+    /// The same, of a plan that is there.
+    fn most_models_of(&self, plan: &Plan, batch: usize) -> Result<usize, Failed> {
+        let stack = &plan.stack;
+        let rows = self.most_rows(plan).max(PART);
         let numbers = (self.limit_bytes() / 4) as usize;
         let state = SECTIONS * stack.theta_len() + 1 + MOST_STEPS * (PACE + TOLD);
         let sums = batch.div_ceil(PART) * stack.weight_len();
@@ -171,7 +176,7 @@ impl<'g> Models<'g> {
                 "models of one stack have the same permutations"
             );
         }
-        let most = gpu.most_models(stack, w, batch)?;
+        let most = gpu.most_models_of(&gradient, batch)?;
         if count > most {
             return Err(device.failed(format_args!("{count} models do not fit, {most} do")));
         }
@@ -241,11 +246,6 @@ impl<'g> Models<'g> {
     /// Steps that one call of [`Self::step`] takes at most.
     pub fn steps(&self) -> usize {
         self.steps
-    }
-
-    /// Models.
-    pub fn count(&self) -> usize {
-        self.count
     }
 
     fn stack(&self) -> &Stack {
@@ -357,7 +357,7 @@ impl<'g> Models<'g> {
         let steps = paces.len() / self.count;
         assert!(steps <= self.steps, "{steps} steps at once, {} at most", self.steps);
         self.write(Which::INPUT, 0, rows);
-        self.tell(0, paces);
+        self.tell(paces);
         let (models, theta_len) = (self.count as u32, self.stack().theta_len() as u32);
         let mut all = Vec::new();
         self.constrain(self.call(self.batch), false, &mut all);
@@ -391,8 +391,8 @@ impl<'g> Models<'g> {
             .collect())
     }
 
-    /// Writes what steps from `first` on are told.
-    fn tell(&self, first: usize, paces: &[Pace]) {
+    /// Writes what the steps are told.
+    fn tell(&self, paces: &[Pace]) {
         let numbers: Vec<f32> = paces
             .iter()
             .flat_map(|pace| {
@@ -402,7 +402,7 @@ impl<'g> Models<'g> {
                 [rows, per_row, learning_rate, rate, root, follow, clip, 0.0]
             })
             .collect();
-        self.write(Which::STATE, self.pace(first), &numbers);
+        self.write(Which::STATE, self.pace(0), &numbers);
     }
 
     /// Σ −log p of each model's own `rows` \[n, D + C\], with θ or its average.

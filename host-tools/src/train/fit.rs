@@ -166,18 +166,12 @@ pub fn fit(
     let begin = init::start(&stack, start, rows.train, rows.domains, &mut rng);
     let theta = begin.theta.clone();
     let mut stepper = Stepper::new(&stack, begin, config, backend);
-    let averaged = config.average > 0.0;
-    let mut state = match resumed {
-        None => {
-            let failed = |failed| Error::Device { failed, step: 0, steps };
-            State::new(theta, stepper.nll(rows.held_out).map_err(failed)?, averaged)
-        }
-        Some(state) if state.fits(theta.len(), averaged) => state,
-        Some(state) => {
-            return Err(Error::OtherFlow { found: state.theta.len(), expected: theta.len() });
-        }
-    };
+    let mut state = self::begin(resumed, theta, config)?;
     stepper.constrain(&state.theta);
+    if state.step == 0 {
+        let failed = |failed| Error::Device { failed, step: 0, steps };
+        state.best.validation_nll = stepper.nll(rows.held_out).map_err(failed)?;
+    }
 
     let mut batches = Batches::new(rows, stack.dim, stack.row_len(), config);
     let epochs = steps.div_ceil(batches.per_epoch());
@@ -216,6 +210,20 @@ pub fn fit(
     }
     let weights = stepper.into_weights(&state.best.theta);
     Ok(Trained::new(stack, state, weights))
+}
+
+/// The state to resume, or one at θ whose validation NLL is still to be told.
+pub(super) fn begin(
+    resumed: Option<State>,
+    theta: Vec<f32>,
+    config: &TrainConfig,
+) -> Result<State, Error> {
+    let averaged = config.average > 0.0;
+    match resumed {
+        None => Ok(State::new(theta, f64::NAN, averaged)),
+        Some(state) if state.fits(theta.len(), averaged) => Ok(state),
+        Some(state) => Err(Error::OtherFlow { found: state.theta.len(), expected: theta.len() }),
+    }
 }
 
 impl Trained {

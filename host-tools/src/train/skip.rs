@@ -3,6 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Batch;
+use crate::backend::Backend;
+use crate::stack::Stack;
+
 /// Rows that are named at most.
 const MOST_NAMED: usize = 5;
 /// Batches that are searched at most: a search costs some tens of evaluations.
@@ -20,12 +24,26 @@ pub struct Skipped {
 }
 
 impl Skipped {
-    /// Counts a batch of the rows `chosen` \[B\]; `finite` says whether those in a range of it are.
-    pub(super) fn count(
+    /// Counts a batch, and looks for its rows whose likelihood or gradient with weights `w` is not
+    /// finite; `dw` is scrap.
+    pub(super) fn blame(
         &mut self,
-        chosen: &[u32],
-        finite: &mut impl FnMut(core::ops::Range<usize>) -> bool,
+        batch: Batch,
+        stack: &Stack,
+        w: &[f32],
+        backend: &impl Backend,
+        dw: &mut [f32],
     ) {
+        let width = stack.row_len();
+        self.count(batch.chosen, &mut |range| {
+            let rows = &batch.rows[range.start * width..range.end * width];
+            let nll = backend.nll_and_grad(stack, w, rows, dw).unwrap_or(f64::NAN);
+            nll.is_finite() && dw.iter().all(|d| d.is_finite())
+        });
+    }
+
+    /// Counts a batch of the rows `chosen` \[B\]; `finite` says whether those in a range of it are.
+    fn count(&mut self, chosen: &[u32], finite: &mut impl FnMut(core::ops::Range<usize>) -> bool) {
         self.batches += 1;
         self.in_a_row += 1;
         if self.batches <= MOST_SEARCHED {

@@ -65,12 +65,7 @@ impl<'s, B: Backend> Stepper<'s, B> {
             state.pass.add(nll, batch.chosen.len(), learning_rate);
             state.skipped.in_a_row = 0;
         } else {
-            let width = self.stack.row_len();
-            state.skipped.count(batch.chosen, &mut |range| {
-                let rows = &batch.rows[range.start * width..range.end * width];
-                let nll = self.gradient(rows).unwrap_or(f64::NAN);
-                nll.is_finite() && self.dw.iter().all(|d| d.is_finite())
-            });
+            state.skipped.blame(batch, self.stack, &self.w, self.backend, &mut self.dw);
         }
         state.step += 1;
         Ok(())

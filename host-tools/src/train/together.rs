@@ -9,15 +9,15 @@ use rayon::prelude::*;
 
 use super::average;
 use super::batch::Batches;
-use super::constrain::{constrain, constrain_backward};
-use super::fit::{Error, Next, Observer, Plan, Rows, Trained, is_over};
+use super::constrain::constrain;
+use super::fit::{Error, Next, Observer, Plan, Rows, Trained, begin, is_over};
 use super::init::{self, Begin};
 use super::optimiser::corrected;
 use super::random::{Use, generator};
 use super::schedule;
 use super::state::State;
 use super::step::decays;
-use crate::backend::{Backend, Failed};
+use crate::backend::Failed;
 
 /// One of the models.
 pub struct Member<'m> {
@@ -53,16 +53,7 @@ impl<'m> Runner<'m> {
         let mut rng = generator(config.seed, Use::Start, 0);
         let Begin { theta, w, units } =
             init::start(stack, *start, rows.train, rows.domains, &mut rng);
-        let averaged = config.average > 0.0;
-        let state = match resumed {
-            // The NLL of the start follows.
-            None => State::new(theta, f64::NAN, averaged),
-            Some(state) if state.fits(theta.len(), averaged) => state,
-            Some(state) => {
-                let found = state.theta.len();
-                return Err(Error::OtherFlow { found, expected: theta.len() });
-            }
-        };
+        let state = begin(resumed, theta, config)?;
         let batches = Batches::new(rows, stack.dim, stack.row_len(), config);
         let epochs = steps.div_ceil(batches.per_epoch());
         let decays = decays(stack, config);
@@ -125,14 +116,8 @@ impl<'m> Runner<'m> {
         let Self { plan, batches, w, state, .. } = self;
         let stack = &plan.stack;
         constrain(stack, &state.theta, w);
-        let (batch, width) = (batches.at(state.step), stack.row_len());
-        let mut dw = vec![0.0; w.len()];
-        state.skipped.count(batch.chosen, &mut |range| {
-            let rows = &batch.rows[range.start * width..range.end * width];
-            let nll = gpu.nll_and_grad(stack, w, rows, &mut dw).unwrap_or(f64::NAN);
-            let dtheta = constrain_backward(stack, &state.theta, w, &mut dw);
-            nll.is_finite() && dtheta.iter().all(|d| d.is_finite())
-        });
+        let batch = batches.at(state.step);
+        state.skipped.blame(batch, stack, w, gpu, &mut vec![0.0; w.len()]);
         state.step += 1;
         if state.is_stuck() {
             state.restore(state.history.len() + 1);

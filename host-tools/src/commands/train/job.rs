@@ -102,33 +102,28 @@ impl<'r> Run<'r> {
         let stack = rows.stack(&config.flow).map_err(train::Error::Config)?;
         let batch = config.train.batch.min(rows.train_len());
         let (processor, note) = Processor::open(device, cpu, &stack, batch)?;
-        let mut outcome = None;
-        let trained = match &processor {
-            Processor::Cpu(cpu) => train::run(rows, data, config.clone(), cpu, resumed, &mut watch)
-                .map(|done| outcome = Some(done)),
+        let outcome = match &processor {
+            Processor::Cpu(cpu) => train::run(rows, data, config.clone(), cpu, resumed, &mut watch),
             Processor::Gpu(gpu) => {
                 let config = config.clone();
                 let run = train::Run { rows, path: data, config, resumed, observer: &mut watch };
-                let mut result = Ok(());
-                run_together(vec![run], gpu, |_, done| {
-                    result = done.map(|done| outcome = Some(done))
-                })
-                .and(result)
+                let mut outcome = None;
+                let trained = run_together(vec![run], gpu, |_, done| outcome = Some(done));
+                trained.and_then(|()| outcome.expect("what is not stopped has an outcome"))
             }
         };
-        match (trained, outcome) {
-            (Ok(()), Some(mut outcome)) => {
+        match outcome {
+            Ok(mut outcome) => {
                 outcome.report.notes.extend(note);
                 if let Processor::Cpu(cpu) = &processor {
                     outcome.report.notes.extend(drift(cpu.drifts()));
                 }
                 self.write(outcome)
             }
-            (Err(train::Error::Fit(FitError::Stopped { step, steps })), _) => {
+            Err(train::Error::Fit(FitError::Stopped { step, steps })) => {
                 Ok(End::Stopped { step, steps })
             }
-            (Err(error), _) => Err(error.into()),
-            (Ok(()), None) => unreachable!("a run ends in an outcome or an error"),
+            Err(error) => Err(error.into()),
         }
     }
 
