@@ -132,31 +132,44 @@ fn write_samples<S: Simd>(dout: &[Lanes<S>], samples: &mut [Lanes<S>]) {
 #[inline(always)]
 fn multiply<S: Simd>(dw: &mut [f32], product: Product, panels: &[Lanes<S>]) {
     let Product { rows, len, .. } = product;
-    let (sixteens, eights) = (rows / LANES, rows % LANES / 8);
-    let (dw, dw_rest) = dw.split_at_mut(LANES * len * sixteens);
-    for (block, dw) in dw.chunks_exact_mut(LANES * len).enumerate() {
-        let from = LANES * block;
-        if wide::<S>() {
-            columns::<8, LANES, LANES, S, f32x16<S>>(dw, product, panels, from);
-        } else {
-            columns::<5, LANES, LANES, S, f32x16<S>>(dw, product, panels, from);
+    let (mut dw, mut from) = (dw, 0);
+    // The rows that are next, and how many.
+    let mut next = |count: usize| {
+        let at = from;
+        from += count;
+        (dw.split_off_mut(..count * len).expect("a row has its gradient"), at)
+    };
+    if wide::<S>() {
+        for _ in 0..rows / (2 * LANES) {
+            let (dw, from) = next(2 * LANES);
+            columns::<2, 8, LANES, LANES, S, f32x16<S>>(dw, product, panels, from);
+        }
+        if rows / LANES % 2 > 0 {
+            let (dw, from) = next(LANES);
+            columns::<1, 8, LANES, LANES, S, f32x16<S>>(dw, product, panels, from);
+        }
+    } else {
+        for _ in 0..rows / LANES {
+            let (dw, from) = next(LANES);
+            columns::<1, 5, LANES, LANES, S, f32x16<S>>(dw, product, panels, from);
         }
     }
-    let from = LANES * sixteens;
-    let (dw, dw_rest) = dw_rest.split_at_mut(8 * len * eights);
-    if eights > 0 {
-        columns::<8, 8, 8, S, f32x8<S>>(dw, product, panels, from);
+    if rows % LANES / 8 > 0 {
+        let (dw, from) = next(8);
+        columns::<1, 8, 8, 8, S, f32x8<S>>(dw, product, panels, from);
     }
     if rows % 8 > 0 {
-        columns::<8, 0, 8, S, f32x8<S>>(dw_rest, product, panels, from + 8 * eights);
+        let (dw, from) = next(rows % 8);
+        columns::<1, 8, 0, 8, S, f32x8<S>>(dw, product, panels, from);
     }
 }
 
-/// All columns of one block of ROWS rows, or where that is 0 as many as `dw` has, at most 7; N
-/// columns are summed side by side. The block's samples, of WIDTH rows each, stand at `from` of a
+/// All columns of B blocks of ROWS rows, or where that is 0 of one of as many as `dw` has, at most 7;
+/// N columns are summed side by side. A block's samples, of WIDTH rows each, stand at `from` of a
 /// panel, in as many vectors.
 #[inline(always)]
 fn columns<
+    const B: usize,
     const N: usize,
     const ROWS: usize,
     const WIDTH: usize,
@@ -170,24 +183,25 @@ fn columns<
 ) {
     let mut column = 0;
     while column + N <= product.len {
-        some_columns::<N, ROWS, WIDTH, S, V>(dw, product, panels, from, column);
+        some_columns::<B, N, ROWS, WIDTH, S, V>(dw, product, panels, from, column);
         column += N;
     }
     if column + 4 <= product.len {
-        some_columns::<4, ROWS, WIDTH, S, V>(dw, product, panels, from, column);
+        some_columns::<B, 4, ROWS, WIDTH, S, V>(dw, product, panels, from, column);
         column += 4;
     }
     if column + 2 <= product.len {
-        some_columns::<2, ROWS, WIDTH, S, V>(dw, product, panels, from, column);
+        some_columns::<B, 2, ROWS, WIDTH, S, V>(dw, product, panels, from, column);
         column += 2;
     }
     if column < product.len {
-        some_columns::<1, ROWS, WIDTH, S, V>(dw, product, panels, from, column);
+        some_columns::<B, 1, ROWS, WIDTH, S, V>(dw, product, panels, from, column);
     }
 }
 
 #[inline(always)]
 fn some_columns<
+    const B: usize,
     const N: usize,
     const ROWS: usize,
     const WIDTH: usize,
@@ -201,40 +215,45 @@ fn some_columns<
     column: usize,
 ) {
     let simd = panels[0].0.simd;
-    let mut sums = [V::splat(simd, 0.0); N];
+    let mut sums = [[V::splat(simd, 0.0); N]; B];
     for panel in panels.chunks_exact(product.panel_len()) {
-        let samples: &[Lanes<S>; WIDTH] =
-            panel[from..].first_chunk().expect("a block has its samples");
+        let blocks: &[[Lanes<S>; WIDTH]; B] =
+            panel[from..].as_chunks().0.first_chunk().expect("a block has its samples");
         let x: &[Lanes<S>; N] =
             panel[product.samples_len() + column..].first_chunk().expect("a panel has its columns");
         for s in 0..LANES {
             let at = s * WIDTH;
-            let sample = samples[at / LANES].0.as_slice();
-            let sample = V::from_slice(simd, &sample[at % LANES..at % LANES + WIDTH]);
-            for (sum, x) in sums.iter_mut().zip(x) {
-                *sum = sample.mul_add(V::splat(simd, x.0[s]), *sum);
+            for (sums, samples) in sums.iter_mut().zip(blocks) {
+                let sample = samples[at / LANES].0.as_slice();
+                let sample = V::from_slice(simd, &sample[at % LANES..at % LANES + WIDTH]);
+                for (sum, x) in sums.iter_mut().zip(x) {
+                    *sum = sample.mul_add(V::splat(simd, x.0[s]), *sum);
+                }
             }
         }
     }
     if ROWS > 0 {
-        for block in 0..ROWS / 8 {
-            let at = 8 * (block * product.len + column);
-            add_rows::<8, N, S, V>(&mut dw[at..], 8 * block, &sums);
+        for (b, sums) in sums.iter().enumerate() {
+            for block in 0..ROWS / 8 {
+                let at = 8 * ((b * ROWS / 8 + block) * product.len + column);
+                add_rows::<8, N, S, V>(&mut dw[at..], 8 * block, sums);
+            }
         }
         return;
     }
+    let sums = &sums[0];
     let (rows, len) = (product.rows % 8, product.len);
     let mut first = 0;
     if rows & 4 > 0 {
-        add_rows::<4, N, S, V>(&mut dw[first * len + 4 * column..], first, &sums);
+        add_rows::<4, N, S, V>(&mut dw[first * len + 4 * column..], first, sums);
         first += 4;
     }
     if rows & 2 > 0 {
-        add_rows::<2, N, S, V>(&mut dw[first * len + 2 * column..], first, &sums);
+        add_rows::<2, N, S, V>(&mut dw[first * len + 2 * column..], first, sums);
         first += 2;
     }
     if rows & 1 > 0 {
-        add_rows::<1, N, S, V>(&mut dw[first * len + column..], first, &sums);
+        add_rows::<1, N, S, V>(&mut dw[first * len + column..], first, sums);
     }
 }
 

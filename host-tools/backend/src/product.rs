@@ -1,10 +1,10 @@
 //! The products of a network over sixteen samples: the same rows as
 //! [`fluxlet::conditioner`] packs, multiplied in registers.
 //!
-//! A kernel holds N rows (or columns) of sixteen samples in registers, eight registers of sums, so
-//! that two fused multiply-adds a cycle hide their latency of four; the weights of a block stand side
-//! by side as the kernel reads them. Blocks of 4, 2 and 1 rows at the end run the same kernels
-//! narrower.
+//! A kernel holds N rows (or columns) of sixteen samples in registers, eight registers of sums at
+//! least, so that two fused multiply-adds a cycle hide their latency of four; sixteen where there are
+//! as many, so that the samples are loaded half as often. The weights of a block stand side by side
+//! as the kernel reads them. Blocks of 4, 2 and 1 rows at the end run the same kernels narrower.
 
 use fearless_simd::{Simd, f32x16, prelude::*};
 
@@ -35,44 +35,69 @@ pub(super) fn forward<S: Simd>(w: &[f32], x: &[Lanes<S>], y: &[Lanes<S>], out: &
 #[inline(always)]
 fn forward_here<S: Simd>(w: &[f32], x: &[Lanes<S>], y: &[Lanes<S>], out: &mut [Lanes<S>]) {
     let len = x.len() + y.len() + 1;
+    let (mut w, mut out) = (w, out);
+    if wide::<S>() {
+        let (pairs, rest) = out.as_chunks_mut::<16>();
+        for out in pairs {
+            let pair;
+            (pair, w) = w.split_at(16 * len);
+            let (low, high) = pair.split_at(8 * len);
+            rows::<2, 8, 8, S>([low, high], 0, x, y, out.as_chunks_mut().0);
+        }
+        out = rest;
+    }
     for (size, first, at) in blocks(out.len(), len) {
         let (w, out) = (&w[at..at + size * len], &mut out[first..first + size]);
         match size {
-            8 if wide::<S>() => rows::<8, 8, S>(w, 0, x, y, out),
+            8 if wide::<S>() => rows::<1, 8, 8, S>([w], 0, x, y, out.as_chunks_mut().0),
             8 => {
                 let (low, high) = out.split_at_mut(4);
-                rows::<4, 8, S>(w, 0, x, y, low);
-                rows::<4, 8, S>(w, 4, x, y, high);
+                rows::<1, 4, 8, S>([w], 0, x, y, low.as_chunks_mut().0);
+                rows::<1, 4, 8, S>([w], 4, x, y, high.as_chunks_mut().0);
             }
-            4 => rows::<4, 4, S>(w, 0, x, y, out),
-            2 => rows::<2, 2, S>(w, 0, x, y, out),
-            _ => rows::<1, 1, S>(w, 0, x, y, out),
+            4 => rows::<1, 4, 4, S>([w], 0, x, y, out.as_chunks_mut().0),
+            2 => rows::<1, 2, 2, S>([w], 0, x, y, out.as_chunks_mut().0),
+            _ => rows::<1, 1, 1, S>([w], 0, x, y, out.as_chunks_mut().0),
         }
     }
 }
 
-/// N rows of a block of SIZE, from row `first` on.
+/// N rows of each of B blocks of SIZE, from row `first` on.
 #[inline(always)]
-fn rows<const N: usize, const SIZE: usize, S: Simd>(
-    w: &[f32],
+fn rows<const B: usize, const N: usize, const SIZE: usize, S: Simd>(
+    w: [&[f32]; B],
     first: usize,
     x: &[Lanes<S>],
     y: &[Lanes<S>],
-    out: &mut [Lanes<S>],
+    out: &mut [[Lanes<S>; N]],
 ) {
-    let simd = out[0].0.simd;
-    let (biases, columns) = w.as_chunks::<SIZE>().0.split_first().expect("a block has its biases");
-    let (columns, direct) = columns.split_at(x.len());
-    let mut sums: [f32x16<S>; N] = core::array::from_fn(|n| f32x16::splat(simd, biases[first + n]));
-    for (x, columns) in [(x, columns), (y, direct)] {
-        for (x, column) in x.iter().zip(columns) {
-            for (sum, weight) in sums.iter_mut().zip(&column[first..first + N]) {
-                *sum = x.0.mul_add(f32x16::splat(simd, *weight), *sum);
+    let simd = out[0][0].0.simd;
+    let mut sums = [[f32x16::splat(simd, 0.0); N]; B];
+    let mut columns: [&[[f32; SIZE]]; B] = [&[]; B];
+    for (b, w) in w.into_iter().enumerate() {
+        let (biases, rest) = w.as_chunks::<SIZE>().0.split_first().expect("a block has its biases");
+        for (sum, bias) in sums[b].iter_mut().zip(&biases[first..first + N]) {
+            *sum = f32x16::splat(simd, *bias);
+        }
+        columns[b] = &rest[..x.len() + y.len()];
+    }
+    for (from, x) in [(0, x), (x.len(), y)] {
+        let mut columns = columns;
+        for columns in &mut columns {
+            *columns = &columns[from..from + x.len()];
+        }
+        for (i, x) in x.iter().enumerate() {
+            for (sums, columns) in sums.iter_mut().zip(columns) {
+                for (sum, weight) in sums.iter_mut().zip(&columns[i][first..first + N]) {
+                    *sum = x.0.mul_add(f32x16::splat(simd, *weight), *sum);
+                }
             }
         }
     }
-    for (out, sum) in out.iter_mut().zip(sums) {
-        out.0 = sum;
+    for (out, sums) in out.iter_mut().zip(sums) {
+        for (out, sum) in out.iter_mut().zip(sums) {
+            out.0 = sum;
+        }
     }
 }
 
@@ -95,25 +120,33 @@ pub(super) fn backward<S: Simd>(
 fn backward_here<S: Simd>(w: &[f32], dout: &[Lanes<S>], dx: &mut [Lanes<S>], dy: &mut [Lanes<S>]) {
     let (width, len) = (dx.len(), dx.len() + dy.len() + 1);
     for (from, dx) in [(1, dx), (1 + width, dy)] {
-        let narrow = if wide::<S>() {
-            let (eights, rest) = dx.as_chunks_mut::<8>();
-            for (c, dx) in eights.iter_mut().enumerate() {
-                columns(w, len, from + 8 * c, dout, dx);
-            }
-            (from + 8 * eights.len(), rest)
+        let (from, dx) = if wide::<S>() {
+            let (from, dx) = blocks_of::<16, S>(w, len, from, dout, dx);
+            blocks_of::<8, S>(w, len, from, dout, dx)
         } else {
             (from, dx)
         };
-        let (from, dx) = narrow;
-        let (fours, rest) = dx.as_chunks_mut::<4>();
-        for (c, dx) in fours.iter_mut().enumerate() {
-            columns(w, len, from + 4 * c, dout, dx);
-        }
-        let from = from + 4 * fours.len();
-        for (c, dx) in rest.as_chunks_mut::<1>().0.iter_mut().enumerate() {
-            columns(w, len, from + c, dout, dx);
-        }
+        let (from, dx) = blocks_of::<4, S>(w, len, from, dout, dx);
+        blocks_of::<1, S>(w, len, from, dout, dx);
     }
+}
+
+/// As many N columns side by side as there are, from column `from` on; the next column, and what
+/// stands there.
+#[inline(always)]
+fn blocks_of<'d, const N: usize, S: Simd>(
+    w: &[f32],
+    len: usize,
+    from: usize,
+    dout: &[Lanes<S>],
+    dx: &'d mut [Lanes<S>],
+) -> (usize, &'d mut [Lanes<S>]) {
+    let (whole, rest) = dx.as_chunks_mut::<N>();
+    let next = from + N * whole.len();
+    for (c, dx) in whole.iter_mut().enumerate() {
+        columns(w, len, from + N * c, dout, dx);
+    }
+    (next, rest)
 }
 
 /// Adds what N columns, from `column` on, mean for their inputs.
