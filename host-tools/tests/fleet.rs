@@ -62,7 +62,7 @@ fn assert_as_alone(folder: &Folder, dir: &str, names: &[&str]) {
     let models = list(folder, dir);
     assert_eq!(models.len(), names.len());
     for (i, (model, name)) in models.iter().zip(names).enumerate() {
-        assert_eq!(model["group"], *name);
+        assert_eq!(model["name"], *name);
         if !folder.path(&format!("{i}/run")).exists() {
             folder.ok(&format!("train {i}/x.csv -o {i}/run --label kind {OPTIONS}"));
         }
@@ -126,10 +126,10 @@ fn a_bad_group_is_named_with_its_reason_and_fails_alone() {
         let told = stdout.lines().find(|line| line.starts_with(group)).unwrap();
         assert!(told.ends_with(&format!("failed: {reason}")), "{told}");
     }
-    assert!(stdout.ends_with("2 models in out\n3 groups failed\n"), "{stdout}");
+    assert!(stdout.ends_with("2 models in out\n3 models failed\n"), "{stdout}");
     let models = list(&folder, "out");
     for (group, reason) in failures {
-        let model = models.iter().find(|model| model["group"] == group).unwrap();
+        let model = models.iter().find(|model| model["name"] == group).unwrap();
         assert_eq!(model["error"], reason);
         assert!(model["report"].is_null() && !folder.path(&format!("out/{group}")).exists());
     }
@@ -168,7 +168,7 @@ fn the_same_groups_come_from_every_format() {
         folder.ok(&format!("fleet {file} --group {group} -o {file}.out {options}"));
         for (machine, name) in ["0", "10", "20"].into_iter().enumerate() {
             let model = &list(&folder, &format!("{file}.out"))[machine];
-            assert_eq!((&model["group"], &model["folder"]), (&name.into(), &name.into()), "{file}");
+            assert_eq!((&model["name"], &model["folder"]), (&name.into(), &name.into()), "{file}");
             let [ours, first] =
                 [file, "x.csv"].map(|file| format!("{file}.out/{name}/history.csv"));
             assert!(folder.read(&ours) == folder.read(&first), "{ours}");

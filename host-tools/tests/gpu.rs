@@ -274,6 +274,28 @@ fn a_fleet_on_a_gpu_has_the_models_that_its_groups_have_alone() {
 }
 
 #[test]
+fn a_search_on_a_gpu_has_the_flows_that_train_alone() {
+    if gpu().is_none() {
+        return;
+    }
+    let folder = Folder::new();
+    folder.write("x.csv", data::csv("a,b", &data::moons(300, 1)));
+    let options = "--components 1 --epochs 4 --device gpu";
+    let ran = folder
+        .run(&format!("tune x.csv -o tune {options} --try flow.layers=1,2 --try train.seed=0,1"));
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    for layers in ["1", "2"] {
+        let ran = folder
+            .run(&format!("train x.csv -o alone-{layers} {options} --layers {layers} --seed 1"));
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        for name in ["checkpoint.safetensors", "history.csv"] {
+            let own = folder.read(&format!("tune/layers-{layers}_seed-1/{name}"));
+            assert!(own == folder.read(&format!("alone-{layers}/{name}")), "{layers}/{name}");
+        }
+    }
+}
+
+#[test]
 fn doctor_compares_every_gpu_with_the_cpu() {
     let folder = Folder::new();
     let ran = folder.run("doctor --json");

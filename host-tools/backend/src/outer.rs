@@ -144,7 +144,7 @@ fn multiply<S: Simd>(dw: &mut [f32], product: Product, panels: &[Lanes<S>]) {
             let (dw, from) = next(2 * LANES);
             columns::<2, 8, LANES, LANES, S, f32x16<S>>(dw, product, panels, from);
         }
-        if rows / LANES % 2 > 0 {
+        if rows % (2 * LANES) >= LANES {
             let (dw, from) = next(LANES);
             columns::<1, 8, LANES, LANES, S, f32x16<S>>(dw, product, panels, from);
         }

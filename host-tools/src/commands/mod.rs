@@ -1,7 +1,6 @@
 //! The `fluxlet` command: one subcommand, one file. No subcommand holds mathematics.
 //!
-//! Exit codes: 0 done; 1 `verify` or `demo` found a difference, or `fleet` a group that cannot be trained
-//! on; 2 the input or the command line is wrong;
+//! Exit codes: 0 done; 1 `verify` or `demo` found a difference, or a model of `fleet` or `tune` failed; 2 the input or the command line is wrong;
 //! 130 training was stopped, by Ctrl-C or a termination signal, and can be resumed.
 
 mod bench;
@@ -15,6 +14,7 @@ mod flash;
 mod fleet;
 mod import;
 mod inspect;
+mod models;
 mod monitor;
 mod record;
 mod sample;
@@ -22,6 +22,7 @@ mod score;
 mod source;
 mod stop;
 mod train;
+mod tune;
 mod verify;
 
 use std::fs;
@@ -50,6 +51,7 @@ struct Cli {
 enum Command {
     Train(Box<train::Args>),
     Fleet(Box<fleet::Args>),
+    Tune(Box<tune::Args>),
     Score(score::Args),
     Eval(eval::Args),
     Sample(sample::Args),
@@ -76,6 +78,7 @@ pub fn run() -> anyhow::Result<ExitCode> {
     match Cli::parse().command {
         Command::Train(args) => train::run(&args),
         Command::Fleet(args) => fleet::run(&args),
+        Command::Tune(args) => tune::run(&args),
         Command::Score(args) => score::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Sample(args) => sample::run(&args),

@@ -10,6 +10,7 @@ use super::together::{Member, fit_together};
 use super::{Config, State, notes};
 use crate::backend::Backend;
 use crate::data::{self, Store};
+use crate::inspect::Inspection;
 use crate::metrics;
 use crate::score::{calibration, score};
 use crate::stack::Stack;
@@ -81,6 +82,8 @@ pub struct Report {
     pub parameters: usize,
     /// Bytes of the packed model.
     pub model_bytes: usize,
+    /// Multiply-adds of a score, an exponential counted as ten.
+    pub multiply_adds: usize,
     /// Area under the ROC curve, anomalies against held-out rows.
     pub auroc: Option<f64>,
     /// Average precision of the same.
@@ -251,6 +254,7 @@ impl<'r> Begun<'r> {
         // Scores come from the packed model and the readings as a device gets them, without noise.
         let model = Model::new_checked(&uncalibrated)
             .map_err(|e| Error::Config(format!("the trained flow cannot be packed: {e}")))?;
+        let multiply_adds = Inspection::new(&model).multiply_adds;
         let mut normal_scores = scores(&model, rows.held_out());
         let anomaly_scores = scores(&model, &rows.anomalies);
         let both: Vec<f32> = normal_scores.iter().chain(&anomaly_scores).copied().collect();
@@ -277,6 +281,7 @@ impl<'r> Begun<'r> {
             skipped_rows,
             parameters: trained.stack.theta_len(),
             model_bytes: model.len(),
+            multiply_adds,
             auroc: metrics::auroc(&both, &truth),
             aupr: metrics::average_precision(&both, &truth),
             notes,

@@ -11,7 +11,12 @@ pub use layer::{Act, LayerConfig};
 pub(super) use train::NETWORK_LEARNING_RATE;
 pub use train::{LEARNING_RATE, Optimiser, Schedule, TrainConfig};
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+/// Numbers of a [`Config`], each by its place in `config.toml`, such as `flow.layers`.
+pub type Settings = BTreeMap<String, toml::Value>;
 
 /// A training run. Every field has a default, and a file that names an unknown one is refused.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -26,6 +31,27 @@ pub struct Config {
 }
 
 impl Config {
+    /// The same with these settings.
+    ///
+    /// # Errors
+    ///
+    /// A setting that no configuration has, or a value that it cannot have, said in one sentence.
+    pub fn with(&self, settings: &Settings) -> Result<Self, String> {
+        let mut all = toml::Table::try_from(self).map_err(|error| error.to_string())?;
+        for (name, value) in settings {
+            let (section, key) = name.split_once('.').unwrap_or((name, ""));
+            if let Some(section) = all.get_mut(section).and_then(toml::Value::as_table_mut) {
+                section.insert(key.into(), value.clone());
+            } else {
+                return Err(format!(
+                    "there is no {name}; settings are named as in config.toml, such as flow.layers"
+                ));
+            }
+        }
+        let said = |error: toml::de::Error| error.message().lines().collect::<Vec<_>>().join(", ");
+        all.try_into().map_err(said)
+    }
+
     /// What is impossible in it, said in one sentence.
     pub fn problem(&self) -> Option<String> {
         let Self { data, flow, train } = self;

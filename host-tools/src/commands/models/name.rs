@@ -1,18 +1,21 @@
-//! Folders named after groups, whatever a cell of a file holds.
+//! Folders named after models, whatever a cell of a file holds.
 
 use twox_hash::XxHash3_128;
 
-/// The file that lists the fleet, beside the folders.
-pub(super) const LIST: &str = "fleet.json";
+/// The file that lists the models of a command, beside the folders.
+pub(super) fn list(command: &str) -> String {
+    format!("{command}.json")
+}
+
 /// Letters of a name that is kept as it is, at most.
 const LONGEST: usize = 64;
 
-/// A folder's name for each of these groups, no two of which are the same.
+/// A folder's name for each of these names, no two of which are the same.
 ///
 /// A name that every file system takes for the same one name is kept. What stands for any other is told
 /// apart by a hash, behind a `%` that no kept name holds.
-pub(super) fn folders(groups: &[&str]) -> Vec<String> {
-    let lower: Vec<String> = groups.iter().map(|group| group.to_ascii_lowercase()).collect();
+pub(super) fn folders(names: &[&str]) -> Vec<String> {
+    let lower: Vec<String> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
     let mut sorted = lower.clone();
     sorted.sort_unstable();
     // Two names that differ in case alone are one on some file systems.
@@ -20,28 +23,28 @@ pub(super) fn folders(groups: &[&str]) -> Vec<String> {
         let from = sorted.partition_point(|other| other < name);
         sorted.get(from + 1) != Some(name)
     };
-    let folder = |(group, lower): (&&str, &String)| {
-        if is_plain(group) && is_lone(lower) { group.to_string() } else { hashed(group) }
+    let folder = |(name, lower): (&&str, &String)| {
+        if is_plain(name) && is_lone(lower) { name.to_string() } else { hashed(name) }
     };
-    groups.iter().zip(&lower).map(folder).collect()
+    names.iter().zip(&lower).map(folder).collect()
 }
 
-fn is_plain(group: &str) -> bool {
-    let mut letters = group.chars();
-    (1..=LONGEST).contains(&group.len())
+fn is_plain(name: &str) -> bool {
+    let mut letters = name.chars();
+    (1..=LONGEST).contains(&name.len())
         && letters.all(|c| is_kept(c) || c == '.')
-        && !group.starts_with('.')
-        && !group.ends_with('.')
-        && !group.eq_ignore_ascii_case(LIST)
+        && !name.starts_with('.')
+        && !name.ends_with('.')
+        && !name.to_ascii_lowercase().ends_with(".json")
 }
 
 fn is_kept(letter: char) -> bool {
     letter.is_ascii_alphanumeric() || "-_".contains(letter)
 }
 
-fn hashed(group: &str) -> String {
-    let readable = group.chars().take(LONGEST).map(|c| if is_kept(c) { c } else { '_' });
-    let hash = XxHash3_128::oneshot(group.as_bytes());
+fn hashed(name: &str) -> String {
+    let readable = name.chars().take(LONGEST).map(|c| if is_kept(c) { c } else { '_' });
+    let hash = XxHash3_128::oneshot(name.as_bytes());
     format!("{}%{hash:032x}", readable.collect::<String>())
 }
 
@@ -81,6 +84,7 @@ mod tests {
             "x.",
             "fleet.json",
             "FLEET.JSON",
+            "tune.json",
             "Gerät",
             "機械",
             "é",
@@ -100,7 +104,7 @@ mod tests {
             assert!(folder.len() <= LONGEST + 33, "{folder}");
             assert!(folder.chars().all(|c| is_kept(c) || "%.".contains(c)), "{folder}");
             assert!(!folder.starts_with('.') && !folder.ends_with('.'), "{folder}");
-            assert_ne!(folder, LIST);
+            assert!(!folder.ends_with(".json"), "{folder}");
         }
         assert!(folders[7].starts_with("a_b%"), "{}", folders[7]);
     }
