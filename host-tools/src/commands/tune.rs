@@ -51,6 +51,9 @@ impl FromStr for Choice {
             Ok(Some(toml::Value::Array(values))) => values,
             _ => words(),
         };
+        if values.is_empty() {
+            return Err("it names no value".into());
+        }
         Ok(Self { name: name.into(), values })
     }
 }
@@ -162,7 +165,7 @@ mod tests {
         assert_eq!(numbers, [6, 12].map(toml::Value::Integer));
         assert_eq!(lists, [vec![8, 8], vec![16]].map(toml::Value::from));
         assert_eq!(words, ["a", "b"].map(toml::Value::from));
-        assert!("flow.bins".parse::<Choice>().is_err());
+        assert!("flow.bins".parse::<Choice>().is_err() && "flow.bins=".parse::<Choice>().is_err());
     }
 
     #[test]
