@@ -11,9 +11,8 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use serde_json::Value;
 use support::data;
-use support::{Folder, Ran};
+use support::{Folder, RESULTS, Ran};
 
-const RESULTS: [&str; 4] = ["checkpoint.safetensors", "config.toml", "history.csv", "model.flx"];
 const OPTIONS: &str = "--layers 1 --components 2 --epochs 6 --batch 64 --seed 3 --average 0.9";
 /// Names that are no folders' names, and two that are.
 const NAMES: [&str; 7] = ["pump-7", "a/b", "..", "", "Gerät \u{7}", "x y", "10.0.0.7"];
@@ -67,10 +66,7 @@ fn assert_as_alone(folder: &Folder, dir: &str, names: &[&str]) {
             folder.ok(&format!("train {i}/x.csv -o {i}/run --label kind {OPTIONS}"));
         }
         let own = model["folder"].as_str().unwrap();
-        for file in RESULTS {
-            let (one, other) = (format!("{i}/run/{file}"), format!("{dir}/{own}/{file}"));
-            assert!(folder.read(&one) == folder.read(&other), "{one} and {other} differ");
-        }
+        folder.assert_same_run(&format!("{i}/run"), &format!("{dir}/{own}"), &RESULTS);
     }
     let folders = folder.entries();
     let inside = folders.iter().filter(|name| name.starts_with(&format!("{dir}/")));

@@ -266,10 +266,8 @@ fn a_fleet_on_a_gpu_has_the_models_that_its_groups_have_alone() {
     assert_eq!(ran.code, Some(1), "{}", ran.stderr);
     assert!(ran.stdout.contains("stuck") && ran.stdout.contains("constant"), "{}", ran.stdout);
     for machine in ["north", "south"] {
-        for name in ["checkpoint.safetensors", "history.csv"] {
-            let own = folder.read(&format!("fleet/{machine}/{name}"));
-            assert!(own == folder.read(&format!("alone-{machine}/{name}")), "{machine}/{name}");
-        }
+        let (one, other) = (format!("fleet/{machine}"), format!("alone-{machine}"));
+        folder.assert_same_run(&one, &other, &["checkpoint.safetensors", "history.csv"]);
     }
 }
 
@@ -288,10 +286,8 @@ fn a_search_on_a_gpu_has_the_flows_that_train_alone() {
         let ran = folder
             .run(&format!("train x.csv -o alone-{layers} {options} --layers {layers} --seed 1"));
         assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-        for name in ["checkpoint.safetensors", "history.csv"] {
-            let own = folder.read(&format!("tune/layers-{layers}_seed-1/{name}"));
-            assert!(own == folder.read(&format!("alone-{layers}/{name}")), "{layers}/{name}");
-        }
+        let (one, other) = (format!("tune/layers-{layers}_seed-1"), format!("alone-{layers}"));
+        folder.assert_same_run(&one, &other, &["checkpoint.safetensors", "history.csv"]);
     }
 }
 

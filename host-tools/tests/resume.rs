@@ -10,10 +10,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
-use support::Folder;
 use support::data;
+use support::{Folder, RESULTS};
 
-const RESULTS: [&str; 4] = ["checkpoint.safetensors", "config.toml", "history.csv", "model.flx"];
 const STATE: &str = "run/resume.state";
 
 /// Options of a run in which every part of the state is at work.
@@ -66,10 +65,7 @@ fn stop(folder: &Folder, resume: bool) -> Output {
 }
 
 fn assert_as_whole(folder: &Folder) {
-    for name in RESULTS {
-        let [whole, run] = ["whole", "run"].map(|run| folder.read(&format!("{run}/{name}")));
-        assert!(whole == run, "{name} differs from that of the undisturbed run");
-    }
+    folder.assert_same_run("whole", "run", &RESULTS);
     let left = folder.entries().into_iter().filter(|name| name.starts_with("run/"));
     assert_eq!(left.count(), 1 + RESULTS.len(), "the folder and four files are left");
 }

@@ -3,10 +3,8 @@
 mod support;
 
 use serde_json::Value;
-use support::Folder;
 use support::data::{self, Rows};
-
-const RESULTS: [&str; 4] = ["checkpoint.safetensors", "config.toml", "history.csv", "model.flx"];
+use support::{Folder, RESULTS};
 
 /// 600 rows of a direction, a load of five steps, a constant, a wave, and a label.
 fn machine() -> Rows<5> {
@@ -40,11 +38,8 @@ fn where_the_rows_are_kept_never_shows_in_the_result() {
         let memory = folder.json(&format!("{train} -o memory"));
         let before = folder.entries();
         let mut stream = folder.json(&format!("{train} -o stream --stream"));
-        for result in RESULTS {
-            let [one, other] =
-                ["memory", "stream"].map(|run| folder.read(&format!("{run}/{result}")));
-            assert!(one == other, "{result} of {file} {options}");
-        }
+        println!("{file} {options}");
+        folder.assert_same_run("memory", "stream", &RESULTS);
         let kept = |note: &Value| note.to_string().contains("training rows were kept in a file");
         let notes = stream["notes"].as_array_mut().unwrap();
         assert_eq!(notes.extract_if(.., |note| kept(note)).count(), 1, "{file} {options}");

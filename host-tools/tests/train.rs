@@ -4,22 +4,13 @@ mod support;
 
 use fluxlet::Model;
 use support::data::{self, Rows};
-use support::{Folder, column, parse_csv};
-
-const RESULTS: [&str; 4] = ["checkpoint.safetensors", "config.toml", "history.csv", "model.flx"];
+use support::{Folder, RESULTS, column, parse_csv};
 
 /// A folder with 300 Gaussian rows in `x.csv`.
 fn folder() -> Folder {
     let folder = Folder::new();
     folder.write("x.csv", data::csv("a,b,c", &data::gaussian(300, 1)));
     folder
-}
-
-fn assert_same_run(folder: &Folder, one: &str, other: &str, files: &[&str]) {
-    for file in files {
-        let [left, right] = [one, other].map(|run| folder.read(&format!("{run}/{file}")));
-        assert!(left == right, "{file} of {one} and of {other} differ");
-    }
 }
 
 #[test]
@@ -47,8 +38,8 @@ fn the_thread_count_never_shows_in_the_result() {
             folder
                 .ok(&format!("train x.csv -o {threads} --epochs 5 --threads {threads} {options}"));
         }
-        assert_same_run(&folder, "1", "2", &RESULTS);
-        assert_same_run(&folder, "1", "7", &RESULTS);
+        folder.assert_same_run("1", "2", &RESULTS);
+        folder.assert_same_run("1", "7", &RESULTS);
     }
 }
 
@@ -65,7 +56,7 @@ fn a_reversible_run_learns_the_same() {
     let (usual, reversible) = (nll("usual", ""), nll("1", "--reversible --threads 1"));
     assert!((usual - reversible).abs() < 0.01, "{usual} {reversible}");
     nll("7", "--reversible --threads 7");
-    assert_same_run(&folder, "1", "7", &RESULTS);
+    folder.assert_same_run("1", "7", &RESULTS);
 }
 
 #[test]
@@ -86,12 +77,12 @@ fn a_run_is_repeated_by_its_own_config() {
          --reflections 2 --spline linear --bins 5 --tails identity --components 3 --label kind \
          --exclude a --false-alarm-rate 0.05");
     folder.ok("train x.csv -o second --config first/config.toml");
-    assert_same_run(&folder, "first", "second", &RESULTS);
+    folder.assert_same_run("first", "second", &RESULTS);
     // What was left to the command is filled in: a run of default length can be repeated too.
     folder.ok("train x.csv -o third --layers 1 --bins 2 --components 1");
     assert!(folder.text("third/config.toml").contains("epochs = "));
     folder.ok("train x.csv -o fourth --config third/config.toml");
-    assert_same_run(&folder, "third", "fourth", &RESULTS);
+    folder.assert_same_run("third", "fourth", &RESULTS);
     // An option beside --config overrides it.
     folder.ok("train x.csv -o fifth --config third/config.toml --epochs 2");
     assert_eq!(folder.text("fifth/history.csv").lines().count(), 3);
@@ -167,7 +158,7 @@ fn the_same_numbers_in_any_format_give_the_same_model() {
         (weights, base, table)
     };
     for file in files {
-        assert_same_run(&folder, "header.csv.run", &format!("{file}.run"), &RESULTS[..3]);
+        folder.assert_same_run("header.csv.run", &format!("{file}.run"), &RESULTS[..3]);
         // The models differ in the names of columns and file, and in nothing else.
         assert_eq!(numbers(file), numbers("header.csv"), "{file}");
     }
@@ -221,7 +212,7 @@ fn an_angle_has_no_end_and_a_bounded_column_has_hard_ones() {
     assert_eq!(log_probs[5..], [fluxlet::LOG_PROB_MIN; 2]);
     // The domains are part of the configuration.
     folder.ok("train x.csv -o again --config run/config.toml");
-    assert_same_run(&folder, "run", "again", &RESULTS);
+    folder.assert_same_run("run", "again", &RESULTS);
 
     for (options, expected) in [
         ("--bounded humidity=0:90", "lies outside 0 to 90"),

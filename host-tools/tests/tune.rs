@@ -5,10 +5,9 @@ mod support;
 use std::fs;
 
 use serde_json::Value;
-use support::{Folder, Ran, data};
+use support::{Folder, RESULTS, Ran, data};
 
 const OPTIONS: &str = "--label kind --components 1 --epochs 4 --batch 64";
-const RESULTS: [&str; 4] = ["checkpoint.safetensors", "config.toml", "history.csv", "model.flx"];
 
 /// 200 rows of three numbers and a label.
 fn rows() -> Folder {
@@ -41,10 +40,7 @@ fn each_flow_is_that_of_its_settings_and_the_table_tells_which_pays() {
                 folder.ok(&format!(
                     "train x.csv -o {own} {OPTIONS} --flow coupling --layers {layers} --hidden {hidden} --seed {seed}"
                 ));
-                for file in RESULTS {
-                    let (one, other) = (format!("{own}/{file}"), format!("out/{own}/{file}"));
-                    assert!(folder.read(&one) == folder.read(&other), "{one} and {other} differ");
-                }
+                folder.assert_same_run(&own, &format!("out/{own}"), &RESULTS);
                 let model = list(&folder).into_iter().find(|model| model["name"] == own).unwrap();
                 let number = |name: &str| model["report"][name].as_f64().unwrap();
                 let bytes = fs::metadata(folder.path(&format!("{own}/model.flx"))).unwrap().len();
@@ -69,7 +65,7 @@ fn each_flow_is_that_of_its_settings_and_the_table_tells_which_pays() {
 #[test]
 fn a_setting_that_fails_alone_is_named_and_tried_again() {
     let folder = rows();
-    // 150 rows are no window of 64 with ten left to learn from.
+    // 200 rows are three windows of 64, too few to learn from.
     let line = format!("tune x.csv -o out {OPTIONS} --try data.window=0,64");
     let Ran { code, stdout, stderr } = folder.run(&line);
     assert_eq!((code, stderr.as_str()), (Some(1), ""), "{stdout}");

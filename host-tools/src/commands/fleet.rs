@@ -67,7 +67,8 @@ fn print(models: &[Entry]) {
     let [rows, epochs, nll, auroc, notes] = head;
     let head = format!("{:width$}  {rows:>8}  {epochs:>6}  {nll}  {auroc:>6}  {notes}", "group");
     anstream::println!("{}", heading(head));
-    for (name, Entry { report, error, .. }) in names.iter().zip(models) {
+    for (name, entry) in names.iter().zip(models) {
+        let Entry { report, error, .. } = entry;
         if let Some(error) = error {
             anstream::println!("{name:width$}  {}: {error}", bad("failed"));
         }
@@ -75,7 +76,7 @@ fn print(models: &[Entry]) {
             let count = |name: &str| report[name].as_u64().unwrap_or(0);
             let (rows, epochs) = (count("train_rows") + count("held_out_rows"), count("epochs"));
             let (nll, auroc) =
-                (number(report["validation_nll"].as_f64()), number(report["auroc"].as_f64()));
+                (number(entry.number("validation_nll")), number(entry.number("auroc")));
             let notes = report["notes"].as_array().map_or(0, Vec::len);
             anstream::println!(
                 "{name:width$}  {rows:>8}  {epochs:>6}  {nll:>14}  {auroc:>6}  {notes:>5}"

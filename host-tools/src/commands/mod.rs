@@ -1,7 +1,8 @@
 //! The `fluxlet` command: one subcommand, one file. No subcommand holds mathematics.
 //!
-//! Exit codes: 0 done; 1 `verify` or `demo` found a difference, or a model of `fleet` or `tune` failed; 2 the input or the command line is wrong;
-//! 130 training was stopped, by Ctrl-C or a termination signal, and can be resumed.
+//! Exit codes: 0 done; 1 `verify` or `demo` found a difference, or a model of `fleet` or `tune` failed;
+//! 2 the input or the command line is wrong; 130 training was stopped, by Ctrl-C or a termination
+//! signal, and can be resumed.
 
 mod bench;
 mod cost;

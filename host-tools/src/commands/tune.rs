@@ -62,15 +62,13 @@ impl FromStr for Choice {
 fn combinations(choices: &[Choice]) -> Vec<Settings> {
     let mut all = vec![Settings::new()];
     for Choice { name, values } in choices {
-        let with = |settings: &Settings| {
-            let settings = settings.clone();
-            values.iter().map(move |value| {
-                let mut settings = settings.clone();
-                settings.insert(name.clone(), value.clone());
-                settings
-            })
+        let pairs = all.iter().flat_map(|settings| values.iter().map(move |v| (settings, v)));
+        let with = |(settings, value): (&Settings, &toml::Value)| {
+            let mut settings = settings.clone();
+            settings.insert(name.clone(), value.clone());
+            settings
         };
-        all = all.iter().flat_map(with).collect();
+        all = pairs.map(with).collect();
     }
     all
 }
@@ -106,11 +104,9 @@ fn new_list(choices: &[Choice], data: &Path, config: &Config) -> anyhow::Result<
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let mut models =
-        args.models.begin("tune", |data, config| new_list(&args.r#try, data, config))?;
+    let models = args.models.begin("tune", |data, config| new_list(&args.r#try, data, config))?;
     // Data that cannot be read are an error of the whole.
     train::gather(&models.data, &models.list.config()?, &models.spool)?;
-    models.list.retry();
     let open = models.list.models.iter().enumerate().filter(|(_, entry)| entry.is_open());
     let jobs = open.map(|(place, _)| Job { place, rows: None }).collect();
     models.train(jobs, print)

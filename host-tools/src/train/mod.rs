@@ -32,7 +32,7 @@ pub(crate) use batch::Batch;
 pub use checkpoint::checkpoint;
 pub use config::{
     Act, Config, DataConfig, FlowConfig, Kind, LEARNING_RATE, LayerConfig, Optimiser, Outside,
-    Rotation, Schedule, Settings, Spline, Start, TrainConfig,
+    Rotation, Schedule, Settings, Spline, Start, TrainConfig, one_line,
 };
 pub use diverge::Restore;
 pub use fit::{Epoch, Error as FitError, Next, Observer, Plan, Rows, Silent, Trained, fit};

@@ -12,6 +12,10 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
+/// The files of a run's folder.
+pub(crate) const RESULTS: [&str; 4] =
+    ["checkpoint.safetensors", "config.toml", "history.csv", "model.flx"];
+
 /// A temporary folder in which the command runs, so that its messages hold plain file names.
 pub(crate) struct Folder(tempfile::TempDir);
 
@@ -74,6 +78,14 @@ impl Folder {
         list(self.0.path(), "", &mut entries);
         entries.sort();
         entries
+    }
+
+    /// Asserts that these files of two runs' folders are the same, byte for byte.
+    pub(crate) fn assert_same_run(&self, one: &str, other: &str, files: &[&str]) {
+        for file in files {
+            let [left, right] = [one, other].map(|run| self.read(&format!("{run}/{file}")));
+            assert!(left == right, "{file} of {one} and of {other} differ");
+        }
     }
 
     /// The command with `line` as its arguments, none of which may hold a blank.

@@ -90,7 +90,7 @@ impl List {
     }
 
     /// Opens again what has failed.
-    pub(in crate::commands) fn retry(&mut self) {
+    pub(super) fn retry(&mut self) {
         self.models.iter_mut().for_each(|entry| entry.error = None);
     }
 

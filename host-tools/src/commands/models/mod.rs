@@ -14,12 +14,12 @@ use anyhow::{Context, ensure};
 use fluxlet_gpu::Gpu;
 
 use super::stop::STOPPED;
-use super::train::{End, Options, Progress, Run, RunFolder, seconds, train_together};
+use super::train::{Beginning, End, Options, Progress, Run, RunFolder, seconds, train_together};
 use super::{ColumnArgs, check_writable, existing_folder, make_folder};
 use crate::data::Spool;
 use crate::processor::{Device, open_gpus};
 use crate::report::{bad, good};
-use crate::train::{self, Config, Gathered, Origin, State};
+use crate::train::{self, Config, Gathered};
 pub(super) use list::{Entry, List};
 
 /// From what, where to, and how they are trained.
@@ -86,7 +86,11 @@ impl Args {
     ) -> anyhow::Result<Models<'_>> {
         ensure!(self.threads != Some(0), "train: --threads must be at least 1");
         let (out, list) = match &self.resume {
-            Some(out) => (out, List::load(command, out)?),
+            Some(out) => {
+                let mut list = List::load(command, out)?;
+                list.retry();
+                (out, list)
+            }
             None => {
                 let data = self.data.as_deref().context("train without data")?;
                 let out = self.out.as_ref().context("train without a folder")?;
@@ -230,11 +234,7 @@ impl Training<'_> {
 
     /// The rows of a model, and the state that it goes on from, if there is one in its folder, which can
     /// be written to.
-    fn beginning(
-        &self,
-        job: Job,
-        out: &Path,
-    ) -> anyhow::Result<(Gathered, Option<(Origin, State)>)> {
+    fn beginning(&self, job: Job, out: &Path) -> anyhow::Result<Beginning> {
         let folder = RunFolder::new(out);
         folder.check_writable()?;
         let unfinished = self.resumed && folder.state().exists();

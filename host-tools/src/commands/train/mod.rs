@@ -17,7 +17,7 @@ use crate::processor::Device;
 use crate::report;
 use crate::train;
 pub(super) use folder::RunFolder;
-pub(super) use job::{End, Job, Run, train_together};
+pub(super) use job::{Beginning, End, Job, Run, train_together};
 pub(super) use options::Options;
 pub(super) use watch::Progress;
 

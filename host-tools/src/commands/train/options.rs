@@ -8,7 +8,9 @@ use anyhow::{Context, anyhow};
 
 use crate::commands::ColumnArgs;
 use crate::data::Limits;
-use crate::train::{Act, Config, Kind, Optimiser, Outside, Rotation, Schedule, Spline, Start};
+use crate::train::{
+    Act, Config, Kind, Optimiser, Outside, Rotation, Schedule, Spline, Start, one_line,
+};
 
 /// What is trained.
 #[derive(clap::Args, Debug)]
@@ -183,7 +185,6 @@ fn parse(text: &str) -> Result<Config, String> {
         let before = &text[..start];
         let line = 1 + before.matches('\n').count();
         let column = 1 + before.chars().rev().take_while(|c| *c != '\n').count();
-        let said: Vec<&str> = error.message().lines().collect();
-        format!("line {line}, column {column}: {}", said.join(", "))
+        format!("line {line}, column {column}: {}", one_line(&error))
     })
 }

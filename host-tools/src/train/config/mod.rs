@@ -48,8 +48,7 @@ impl Config {
                 ));
             }
         }
-        let said = |error: toml::de::Error| error.message().lines().collect::<Vec<_>>().join(", ");
-        all.try_into().map_err(said)
+        all.try_into().map_err(|error| one_line(&error))
     }
 
     /// What is impossible in it, said in one sentence.
@@ -58,4 +57,9 @@ impl Config {
         let checks = [flow.checks(), train.checks(), data.checks()];
         checks.into_iter().flatten().find(|(fine, _)| !fine).map(|(_, problem)| problem)
     }
+}
+
+/// What is wrong with a configuration, in one line.
+pub fn one_line(error: &toml::de::Error) -> String {
+    error.message().lines().collect::<Vec<_>>().join(", ")
 }
