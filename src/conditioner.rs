@@ -119,7 +119,8 @@ pub(crate) struct Units<'s, R> {
     pub(crate) inputs: &'s mut [R],
     /// Behind the activation; of the last layer with residual blocks, before it.
     pub(crate) active: &'s mut [R],
-    /// Before the activation; may be empty for a dense network that is not asked for a gradient.
+    /// Before the activation; may be empty for a dense network that is not asked for a gradient, or
+    /// whose activation's values tell its slope.
     pub(crate) before: &'s mut [R],
 }
 
@@ -264,6 +265,11 @@ impl Conditioner {
     /// Numbers of [`Units::before`] that a walk without gradient keeps.
     pub(crate) fn before_len(self) -> usize {
         if self.residual { self.unit_len() } else { 0 }
+    }
+
+    /// Numbers of [`Units::before`] that the gradient needs.
+    pub(crate) fn kept_before_len(self) -> usize {
+        if self.network.activation.keeps_slope() { self.before_len() } else { self.unit_len() }
     }
 
     /// Outputs of a step.
@@ -458,7 +464,8 @@ impl Conditioner {
             let (below, own) = dunits.active.split_at_mut(start);
             let new = start + from..start + to;
             if !(self.residual && layer + 1 == self.layers()) {
-                for (d, a) in own[from..to].iter_mut().zip(&units.before[new]) {
+                let before = if units.before.is_empty() { &units.active } else { &units.before };
+                for (d, a) in own[from..to].iter_mut().zip(&before[new]) {
                     *d = *d * self.network.activation.backward(*a);
                 }
             }

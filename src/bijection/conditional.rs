@@ -112,13 +112,13 @@ fn backward<B: Bijection, R: Real, W: Weights<R>>(
     let (x, context) = x.split_at_mut(shape.dim);
     let (dz, dcontext) = dz.split_at_mut(shape.dim);
     let zero = dladj.lift(0.0);
-    let unit_len = network.unit_len();
-    let inside = Inside::new::<B, W>(shape, w, context, unit_len, &mut scratch);
+    let before_len = network.kept_before_len();
+    let inside = Inside::new::<B, W>(shape, w, context, before_len, &mut scratch);
     let Inside { units, outputs, w: inner_w, mut at } = inside;
     let dinner = take(&mut scratch, inner_w.len());
     let doutputs = take(&mut scratch, outputs.len());
     let dinputs = take(&mut scratch, network.input_len());
-    let dactive = take(&mut scratch, unit_len);
+    let dactive = take(&mut scratch, network.unit_len());
     for buffer in [&mut *dinner, &mut *doutputs, &mut *dinputs, &mut *dactive] {
         buffer.fill(zero);
     }
@@ -164,7 +164,8 @@ impl Bijection for Conditional {
         let (network, inner) = (network(shape), inner(shape));
         let layer = shape.transformer;
         2 * network.input_len()
-            + 3 * network.unit_len()
+            + 2 * network.unit_len()
+            + network.kept_before_len()
             + 2 * network.output_len()
             + 2 * layer.weight_len(inner)
             + layer.backward_scratch_len(inner)

@@ -58,7 +58,7 @@ impl Room {
     /// For a pass that leaves all that the gradient of `maps` numbers' maps needs.
     pub(super) fn keeping(transformer: Transformer, network: Conditioner, maps: usize) -> Self {
         Self {
-            before: network.unit_len(),
+            before: network.kept_before_len(),
             outputs: maps * transformer.output_len(),
             packed: maps * transformer.packed_len(),
             keep: true,

@@ -81,6 +81,11 @@ impl Activation {
         }
     }
 
+    /// Whether its value at `a` has the derivative that `a` has.
+    pub(super) fn keeps_slope(self) -> bool {
+        matches!(self, Self::Relu | Self::LeakyRelu)
+    }
+
     /// Its derivative at `a`.
     #[inline(always)]
     pub fn backward<R: Real>(self, a: R) -> R {

@@ -35,7 +35,7 @@ impl Conditioner {
 
     /// Numbers of scratch space that [`Self::backward`] needs.
     pub fn backward_scratch_len(self) -> usize {
-        self.input_len() + 3 * self.unit_len()
+        self.input_len() + 2 * self.unit_len() + self.kept_before_len()
     }
 
     /// Writes the outputs of all steps to `out`, which holds numbers of the same kind on entry. `w`
@@ -72,7 +72,7 @@ impl Conditioner {
         let own = take(&mut scratch, self.input_len());
         own.copy_from_slice(inputs);
         let active = take(&mut scratch, self.unit_len());
-        let before = take(&mut scratch, self.unit_len());
+        let before = take(&mut scratch, self.kept_before_len());
         let mut units = Units { inputs: own, active, before };
         let mut at = 0;
         for known in 0..self.steps.max(1) {

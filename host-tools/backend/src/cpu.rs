@@ -88,7 +88,7 @@ impl Backend for Cpu {
         let shards: Vec<&[f32]> =
             rows.chunks(tiles.div_ceil(SHARDS).max(1) * TILE * width).collect();
         let next = AtomicUsize::new(0);
-        let sums = Ordered::new(dw, &self.gradients);
+        let sums = Ordered::new(shards.len(), dw, &self.gradients);
         let workers = rayon::current_num_threads().min(shards.len());
         let (keep, drift) = if self.reversible {
             (Keep::Layer, allowed_drift(rows, stack))
@@ -102,7 +102,6 @@ impl Backend for Cpu {
                     let mut dw = sums.buffer();
                     let nll = tape.nll_and_grad(rows, &drift, &mut dw).unwrap_or_else(|| {
                         self.drifts.fetch_add(1, Ordering::Relaxed);
-                        dw.fill(0.0);
                         let mut tape = self.tape(simd, stack, w, Keep::All);
                         let nll = tape.nll_and_grad(rows, &[], &mut dw);
                         self.give_back(tape);
@@ -111,6 +110,7 @@ impl Backend for Cpu {
                     sums.add(i, nll, dw);
                 }
                 self.give_back(tape);
+                sums.wait();
             });
         });
         Ok(sums.total())

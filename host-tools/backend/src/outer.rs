@@ -3,7 +3,7 @@
 //! The rows come sixteen at a time. Until the last of a tile are there, those before wait: a sum over
 //! all 64 then stays in registers and touches the gradient once.
 
-use fearless_simd::{Simd, SimdFloat, f32x8, f32x16, prelude::*};
+use fearless_simd::{Simd, f32x8, f32x16, prelude::*};
 
 use crate::lanes::{LANES, Lanes, wide};
 
@@ -31,14 +31,15 @@ struct Product {
 }
 
 impl Product {
-    /// A panel: for each block of rows sixteen samples, then the columns \[1, x, y\].
-    fn panel_len(self) -> usize {
-        self.samples_len() + self.len
+    /// Blocks of sixteen rows, the last of which may have fewer.
+    fn blocks(self) -> usize {
+        self.rows.div_ceil(LANES)
     }
 
-    /// The samples: blocks of sixteen rows, then of eight, the last filled up with zeros.
-    fn samples_len(self) -> usize {
-        8 * self.rows.div_ceil(8)
+    /// A panel: for each block its sixteen samples, then for each block their sum, then the columns
+    /// \[x, y\].
+    fn panel_len(self) -> usize {
+        (LANES + 1) * self.blocks() + self.len - 1
     }
 }
 
@@ -76,7 +77,7 @@ impl<S: Simd> Outer<S> {
 
     #[inline(always)]
     fn add_here(&mut self, dw: &mut [f32], dout: &[Lanes<S>], x: &[Lanes<S>], y: &[Lanes<S>]) {
-        let one = Lanes::splat(dout[0].0.simd, 1.0);
+        let zero = Lanes::splat(dout[0].0.simd, 0.0);
         let (rows, len) = (dout.len(), 1 + x.len() + y.len());
         if self.group == 0 {
             let at =
@@ -85,7 +86,7 @@ impl<S: Simd> Outer<S> {
             self.products.push(product);
             let end = at + self.groups * product.panel_len();
             if self.panels.len() < end {
-                self.panels.resize(end, one);
+                self.panels.resize(end, zero);
             }
         }
         let product = self.products[self.next];
@@ -98,176 +99,217 @@ impl<S: Simd> Outer<S> {
 
         let panels = &mut self.panels[product.at..][..self.groups * product.panel_len()];
         let panel = &mut panels[self.group * product.panel_len()..][..product.panel_len()];
-        let (samples, columns) = panel.split_at_mut(product.samples_len());
-        write_samples(dout, samples);
-        columns[0] = one;
-        columns[1..=x.len()].copy_from_slice(x);
-        columns[1 + x.len()..].copy_from_slice(y);
+        let (samples, rest) = panel.split_at_mut(LANES * product.blocks());
+        let (sums, columns) = rest.split_at_mut(product.blocks());
+        write_samples(dout, samples, sums);
+        columns[..x.len()].copy_from_slice(x);
+        columns[x.len()..].copy_from_slice(y);
         if self.group + 1 == self.groups {
             multiply(dw, product, panels);
         }
     }
 }
 
-/// Rows of sixteen samples → samples of sixteen rows, then of eight.
+/// Rows of sixteen samples → blocks of sixteen samples of sixteen rows each, and the sum of each block's
+/// samples.
 #[inline(always)]
-fn write_samples<S: Simd>(dout: &[Lanes<S>], samples: &mut [Lanes<S>]) {
-    let (sixteens, rest) = dout.as_chunks::<LANES>();
-    let (full, samples) = samples.split_at_mut(LANES * sixteens.len());
-    for (dout, samples) in sixteens.iter().zip(full.as_chunks_mut::<LANES>().0) {
-        let (low, high) = dout.split_at(8);
-        let (low, high) = (transpose(low), transpose(high));
-        for (sample, (low, high)) in samples.iter_mut().zip(low.iter().zip(&high)) {
-            sample.0 = low.combine(*high);
+fn write_samples<S: Simd>(dout: &[Lanes<S>], samples: &mut [Lanes<S>], sums: &mut [Lanes<S>]) {
+    let blocks = samples.as_chunks_mut::<LANES>().0.iter_mut().zip(sums);
+    for (rows, (samples, sum)) in dout.chunks(LANES).zip(blocks) {
+        *samples = transpose_block(&match rows.as_array::<LANES>() {
+            Some(rows) => *rows,
+            None => in_place(rows),
+        });
+        let mut v = *samples;
+        let mut half = LANES / 2;
+        while half > 0 {
+            for i in 0..half {
+                v[i] = v[i] + v[i + half];
+            }
+            half /= 2;
+        }
+        *sum = v[0];
+    }
+}
+
+/// Fewer than sixteen rows as a block of sixteen, 0 where there is none: 8, 4, 2 and 1 of them, as a
+/// network packs its last rows, each in a place of its own.
+#[inline(always)]
+fn in_place<S: Simd>(rows: &[Lanes<S>]) -> [Lanes<S>; LANES] {
+    let mut block = [Lanes::splat(rows[0].0.simd, 0.0); LANES];
+    let mut from = 0;
+    for (size, place) in [(8, 0), (4, 8), (2, 12), (1, 14)] {
+        if rows.len() & size > 0 {
+            block[place..place + size].copy_from_slice(&rows[from..from + size]);
+            from += size;
         }
     }
-    for (dout, samples) in rest.chunks(8).zip(samples.as_chunks_mut::<8>().0) {
-        let halves = transpose(dout);
-        for (sample, pair) in samples.iter_mut().zip(halves.as_chunks::<2>().0) {
-            sample.0 = pair[0].combine(pair[1]);
-        }
-    }
+    block
 }
 
 #[inline(always)]
 fn multiply<S: Simd>(dw: &mut [f32], product: Product, panels: &[Lanes<S>]) {
     let Product { rows, len, .. } = product;
-    let (mut dw, mut from) = (dw, 0);
-    // The rows that are next, and how many.
-    let mut next = |count: usize| {
-        let at = from;
-        from += count;
-        (dw.split_off_mut(..count * len).expect("a row has its gradient"), at)
-    };
+    let mut dw = dw;
+    let mut first = 0;
     if wide::<S>() {
-        for _ in 0..rows / (2 * LANES) {
-            let (dw, from) = next(2 * LANES);
-            columns::<2, 8, LANES, LANES, S, f32x16<S>>(dw, product, panels, from);
+        while rows - first > LANES {
+            let own = dw.split_off_mut(..(rows - first).min(2 * LANES) * len);
+            columns::<2, 8, S>(own.unwrap_or_default(), product, panels, first);
+            first = rows.min(first + 2 * LANES);
         }
-        if rows % (2 * LANES) >= LANES {
-            let (dw, from) = next(LANES);
-            columns::<1, 8, LANES, LANES, S, f32x16<S>>(dw, product, panels, from);
+        if first < rows {
+            columns::<1, 8, S>(dw, product, panels, first);
         }
-    } else {
-        for _ in 0..rows / LANES {
-            let (dw, from) = next(LANES);
-            columns::<1, 5, LANES, LANES, S, f32x16<S>>(dw, product, panels, from);
-        }
+        return;
     }
-    if rows % LANES / 8 > 0 {
-        let (dw, from) = next(8);
-        columns::<1, 8, 8, 8, S, f32x8<S>>(dw, product, panels, from);
-    }
-    if rows % 8 > 0 {
-        let (dw, from) = next(rows % 8);
-        columns::<1, 8, 0, 8, S, f32x8<S>>(dw, product, panels, from);
+    while first < rows {
+        let own = dw.split_off_mut(..(rows - first).min(LANES) * len);
+        columns::<1, 5, S>(own.unwrap_or_default(), product, panels, first);
+        first = rows.min(first + LANES);
     }
 }
 
-/// All columns of B blocks of ROWS rows, or where that is 0 of one of as many as `dw` has, at most 7;
-/// N columns are summed side by side. A block's samples, of WIDTH rows each, stand at `from` of a
-/// panel, in as many vectors.
+/// Adds to `dw` all columns of B blocks of rows, from row `first` on, the last block as many as there
+/// are; N columns are summed side by side.
 #[inline(always)]
-fn columns<
-    const B: usize,
-    const N: usize,
-    const ROWS: usize,
-    const WIDTH: usize,
-    S: Simd,
-    V: SimdFloat<S, Element = f32>,
->(
+fn columns<const B: usize, const N: usize, S: Simd>(
     dw: &mut [f32],
     product: Product,
     panels: &[Lanes<S>],
-    from: usize,
+    first: usize,
 ) {
-    let mut column = 0;
+    let mut sums = [[f32x16::splat(panels[0].0.simd, 0.0)]; B];
+    for panel in panels.chunks_exact(product.panel_len()) {
+        let totals = &panel[LANES * product.blocks() + first / LANES..];
+        for (sums, total) in sums.iter_mut().zip(totals) {
+            sums[0] += total.0;
+        }
+    }
+    add_blocks(dw, product.rows - first, product.len, 0, &sums);
+    let mut column = 1;
     while column + N <= product.len {
-        some_columns::<B, N, ROWS, WIDTH, S, V>(dw, product, panels, from, column);
+        some_columns::<B, N, S>(dw, product, panels, first, column);
         column += N;
     }
     if column + 4 <= product.len {
-        some_columns::<B, 4, ROWS, WIDTH, S, V>(dw, product, panels, from, column);
+        some_columns::<B, 4, S>(dw, product, panels, first, column);
         column += 4;
     }
     if column + 2 <= product.len {
-        some_columns::<B, 2, ROWS, WIDTH, S, V>(dw, product, panels, from, column);
+        some_columns::<B, 2, S>(dw, product, panels, first, column);
         column += 2;
     }
     if column < product.len {
-        some_columns::<B, 1, ROWS, WIDTH, S, V>(dw, product, panels, from, column);
+        some_columns::<B, 1, S>(dw, product, panels, first, column);
     }
 }
 
 #[inline(always)]
-fn some_columns<
-    const B: usize,
-    const N: usize,
-    const ROWS: usize,
-    const WIDTH: usize,
-    S: Simd,
-    V: SimdFloat<S, Element = f32>,
->(
+fn some_columns<const B: usize, const N: usize, S: Simd>(
     dw: &mut [f32],
     product: Product,
     panels: &[Lanes<S>],
-    from: usize,
+    first: usize,
     column: usize,
 ) {
     let simd = panels[0].0.simd;
-    let mut sums = [[V::splat(simd, 0.0); N]; B];
+    let mut sums = [[f32x16::splat(simd, 0.0); N]; B];
     for panel in panels.chunks_exact(product.panel_len()) {
-        let blocks: &[[Lanes<S>; WIDTH]; B] =
-            panel[from..].as_chunks().0.first_chunk().expect("a block has its samples");
-        let x: &[Lanes<S>; N] =
-            panel[product.samples_len() + column..].first_chunk().expect("a panel has its columns");
+        let blocks: &[[Lanes<S>; LANES]; B] =
+            panel[first..].as_chunks().0.first_chunk().expect("a block has its samples");
+        let x: &[Lanes<S>; N] = panel[(LANES + 1) * product.blocks() + column - 1..]
+            .first_chunk()
+            .expect("a panel has its columns");
         for s in 0..LANES {
-            let at = s * WIDTH;
             for (sums, samples) in sums.iter_mut().zip(blocks) {
-                let sample = samples[at / LANES].0.as_slice();
-                let sample = V::from_slice(simd, &sample[at % LANES..at % LANES + WIDTH]);
                 for (sum, x) in sums.iter_mut().zip(x) {
-                    *sum = sample.mul_add(V::splat(simd, x.0[s]), *sum);
+                    *sum = samples[s].0.mul_add(f32x16::splat(simd, x.0[s]), *sum);
                 }
             }
         }
     }
-    if ROWS > 0 {
-        for (b, sums) in sums.iter().enumerate() {
-            for block in 0..ROWS / 8 {
-                let at = 8 * ((b * ROWS / 8 + block) * product.len + column);
-                add_rows::<8, N, S, V>(&mut dw[at..], 8 * block, sums);
-            }
-        }
-        return;
-    }
-    let sums = &sums[0];
-    let (rows, len) = (product.rows % 8, product.len);
-    let mut first = 0;
-    if rows & 4 > 0 {
-        add_rows::<4, N, S, V>(&mut dw[first * len + 4 * column..], first, sums);
-        first += 4;
-    }
-    if rows & 2 > 0 {
-        add_rows::<2, N, S, V>(&mut dw[first * len + 2 * column..], first, sums);
-        first += 2;
-    }
-    if rows & 1 > 0 {
-        add_rows::<1, N, S, V>(&mut dw[first * len + column..], first, sums);
+    add_blocks(dw, product.rows - first, product.len, column, &sums);
+}
+
+/// Adds the sums of N columns, from `column` on, of one or two blocks of `rows` rows, which `dw` begins
+/// with.
+#[inline(always)]
+fn add_blocks<const B: usize, const N: usize, S: Simd>(
+    dw: &mut [f32],
+    rows: usize,
+    len: usize,
+    column: usize,
+    sums: &[[f32x16<S>; N]; B],
+) {
+    // A loop over the blocks would keep the sums in memory.
+    add_block(dw, rows, len, column, &sums[0]);
+    if B > 1 {
+        add_block(&mut dw[LANES * len..], rows - LANES, len, column, &sums[B - 1]);
     }
 }
 
-/// Adds SIZE rows of the sums, from `first` on, to N columns of their block, which begin `dw`.
 #[inline(always)]
-fn add_rows<const SIZE: usize, const N: usize, S: Simd, V: SimdFloat<S, Element = f32>>(
+fn add_block<const N: usize, S: Simd>(
     dw: &mut [f32],
-    first: usize,
-    sums: &[V; N],
+    rows: usize,
+    len: usize,
+    column: usize,
+    sums: &[f32x16<S>; N],
+) {
+    if rows >= 8 {
+        add_rows::<8, N, S>(&mut dw[8 * column..], 0, sums);
+    }
+    if rows >= LANES {
+        add_rows::<8, N, S>(&mut dw[8 * (len + column)..], 8, sums);
+        return;
+    }
+    // Each size stands where [`in_place`] puts it, for the same reason.
+    if rows & 4 > 0 {
+        add_rows::<4, N, S>(&mut dw[(rows & 8) * len + 4 * column..], 8, sums);
+    }
+    if rows & 2 > 0 {
+        add_rows::<2, N, S>(&mut dw[(rows & 12) * len + 2 * column..], 12, sums);
+    }
+    if rows & 1 > 0 {
+        add_rows::<1, N, S>(&mut dw[(rows & 14) * len + column..], 14, sums);
+    }
+}
+
+/// Adds SIZE rows of the sums, from `place` on, to N columns of their block, which begin `dw`.
+#[inline(always)]
+fn add_rows<const SIZE: usize, const N: usize, S: Simd>(
+    dw: &mut [f32],
+    place: usize,
+    sums: &[f32x16<S>; N],
 ) {
     for (dw, sum) in dw[..SIZE * N].as_chunks_mut::<SIZE>().0.iter_mut().zip(sums) {
-        let sum = &sum.as_slice()[first..first + SIZE];
+        let sum = &sum.as_slice()[place..place + SIZE];
         dw.iter_mut().zip(sum).for_each(|(dw, sum)| *dw += sum);
     }
+}
+
+/// Sixteen rows of sixteen samples → sixteen samples of sixteen rows.
+#[inline(always)]
+fn transpose_block<S: Simd>(rows: &[Lanes<S>; LANES]) -> [Lanes<S>; LANES] {
+    let mut v = *rows;
+    if wide::<S>() {
+        // Four rounds of the shuffle that is three for eight rows.
+        for _ in 0..4 {
+            let mut next = v;
+            for i in 0..LANES / 2 {
+                let (even, odd) = v[i].0.interleave(v[i + LANES / 2].0);
+                (next[2 * i], next[2 * i + 1]) = (Lanes(even), Lanes(odd));
+            }
+            v = next;
+        }
+        return v;
+    }
+    let (low, high) = (transpose(&rows[..8]), transpose(&rows[8..]));
+    for (v, (low, high)) in v.iter_mut().zip(low.iter().zip(&high)) {
+        v.0 = low.combine(*high);
+    }
+    v
 }
 
 /// At most eight rows of sixteen samples → sixteen samples of eight rows, rows that are not there being

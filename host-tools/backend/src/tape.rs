@@ -1,5 +1,7 @@
 //! A tile of rows on its way through the flow, forward and back.
 
+use core::ops::Range;
+
 use fearless_simd::{Simd, f32x16, prelude::*};
 use fluxlet::bijection::{Bijection, Shape, Visitor};
 
@@ -14,8 +16,8 @@ use crate::stack::{Span, Stack};
 const GROUPS: usize = 4;
 /// Most rows of a tile.
 pub(super) const TILE: usize = GROUPS * LANES;
-/// Numbers that the layers may keep of a tile: 1 MiB, about a second cache.
-const KEPT: usize = 1 << 18;
+/// Numbers that the layers may keep of a tile: 3/4 MiB, most of a second cache.
+const KEPT: usize = 3 << 16;
 
 /// What of the way forward is kept for the way back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,7 +106,7 @@ impl<'s, S: Simd> Tape<'s, S> {
         }
     }
 
-    /// Σ −log p of `rows` \[n, D + C\]; adds its gradient to `dw`. Nothing where a row that was found
+    /// Σ −log p of `rows` \[n, D + C\]; its gradient is then in `dw`. Nothing where a row that was found
     /// again is off by more than `drift` \[D\].
     pub(super) fn nll_and_grad(
         &mut self,
@@ -114,16 +116,16 @@ impl<'s, S: Simd> Tape<'s, S> {
     ) -> Option<f64> {
         let width = self.stack.row_len();
         let mut nll = 0.0;
-        for rows in rows.chunks(self.groups * LANES * width) {
-            let count = rows.len() / width;
+        for (tile, rows) in rows.chunks(self.groups * LANES * width).enumerate() {
+            let (first, count) = (tile == 0, rows.len() / width);
             let mut log_prob = self.forward(rows);
-            let share = self.base_backward(count, &mut log_prob, dw);
+            let share = self.base_backward(count, first, &mut log_prob, dw);
             let each = log_prob.iter().flat_map(|log_prob| log_prob.0.to_array());
             nll -= each.take(count).map(f64::from).sum::<f64>();
             if self.keep == Keep::All {
-                self.backward(count, share, dw);
+                self.backward(count, first, share, dw);
             } else {
-                self.backward_by_inverses(count, share, dw);
+                self.backward_by_inverses(count, first, share, dw);
                 if !self.has_found(rows, drift) {
                     return None;
                 }
@@ -190,6 +192,7 @@ impl<'s, S: Simd> Tape<'s, S> {
     fn base_backward(
         &mut self,
         count: usize,
+        first: bool,
         ladj: &mut [Lanes<S>; GROUPS],
         dw: &mut [f32],
     ) -> [Lanes<S>; GROUPS] {
@@ -215,7 +218,7 @@ impl<'s, S: Simd> Tape<'s, S> {
         };
         let z = &mut x[at..][..groups * width];
         let (_, base) = stack.base_spans();
-        let (w, dw) = (Shared(&w[base.clone()]), &mut dw[base]);
+        let (w, dw) = (Shared(&w[base.clone()]), sums(dw, base, first));
         simd.vectorize(
             #[inline(always)]
             || {
@@ -229,7 +232,7 @@ impl<'s, S: Simd> Tape<'s, S> {
     }
 
     /// Back through the layers from what all of them kept of `count` rows.
-    fn backward(&mut self, count: usize, share: [Lanes<S>; GROUPS], dw: &mut [f32]) {
+    fn backward(&mut self, count: usize, first: bool, share: [Lanes<S>; GROUPS], dw: &mut [f32]) {
         let Self { stack, w, spans, groups, buffers, .. } = self;
         let Buffers { x, kept, scratch, outer, bins } = buffers;
         let (dim, width) = (stack.dim, stack.row_len());
@@ -249,7 +252,7 @@ impl<'s, S: Simd> Tape<'s, S> {
                 dz,
                 width,
                 dladj: &share,
-                dw: &mut dw[span.weights.clone()],
+                dw: sums(dw, span.weights.clone(), first),
                 kept: own,
                 scratch,
                 outer,
@@ -263,7 +266,13 @@ impl<'s, S: Simd> Tape<'s, S> {
 
     /// Back through the layers, each of which finds its input again and then goes forward once more, to
     /// keep what its way back needs.
-    fn backward_by_inverses(&mut self, count: usize, share: [Lanes<S>; GROUPS], dw: &mut [f32]) {
+    fn backward_by_inverses(
+        &mut self,
+        count: usize,
+        first: bool,
+        share: [Lanes<S>; GROUPS],
+        dw: &mut [f32],
+    ) {
         let Self { simd, stack, w, spans, groups, buffers, .. } = self;
         let Buffers { x, kept, scratch, outer, bins } = buffers;
         let width = stack.row_len();
@@ -286,7 +295,7 @@ impl<'s, S: Simd> Tape<'s, S> {
                 dz,
                 width,
                 dladj: &share,
-                dw: &mut dw[span.weights.clone()],
+                dw: sums(dw, span.weights.clone(), first),
                 kept,
                 scratch,
                 outer,
@@ -336,6 +345,16 @@ impl<'s, S: Simd> Tape<'s, S> {
             }
         }
     }
+}
+
+/// The gradient of these weights, 0 before the first tile: of one layer after the other, so that what
+/// was zeroed is still near when it is added to.
+fn sums(dw: &mut [f32], weights: Range<usize>, first: bool) -> &mut [f32] {
+    let dw = &mut dw[weights];
+    if first {
+        dw.fill(0.0);
+    }
+    dw
 }
 
 /// A layer's forward pass over a tile as a function of its own: compiled together, all layers would
