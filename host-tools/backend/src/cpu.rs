@@ -1,10 +1,10 @@
 //! Forward, likelihood and backward on the CPU: the core's kernels over lanes, on all threads.
 //!
-//! A batch is cut into shards whatever the number of threads, and the shards' sums are added in their
-//! order, so that the thread count never shows in the result. A shard goes through the flow in tiles
-//! of 64 rows, forward and at once back, so that what the layers keep for the way back never leaves the
-//! cache; where many layers keep more than that holds, a tile has fewer rows. Memory grows neither with
-//! the batch nor with depth. A reversible flow does not even keep that: on the way back each layer's
+//! A batch goes through the flow in tiles of 64 rows, forward and at once back, so that what the layers
+//! keep for the way back never leaves the cache; where many layers keep more than that holds, a tile has
+//! fewer rows. The tiles are the same whatever the number of threads, and their gradients are added in
+//! a fixed order, so that the thread count never shows in the result. Memory grows neither with the
+//! batch nor with depth. A reversible flow does not even keep that: on the way back each layer's
 //! inverse finds its input again.
 
 use std::any::Any;
@@ -15,13 +15,11 @@ use fearless_simd::Simd;
 use rayon::prelude::*;
 
 use crate::lanes::with_lanes;
-use crate::ordered::Ordered;
+use crate::ordered::{Ordered, STRANDS};
 use crate::stack::Stack;
-use crate::tape::{Buffers, Keep, TILE, Tape};
+use crate::tape::{Buffers, Keep, TILE, Tape, tile_rows};
 use crate::{Backend, Failed};
 
-/// Most shards of a batch: as many threads find work, and so many sums are added up.
-const SHARDS: usize = 16;
 /// Share of a column's range by which a row that was found again may miss the row that it was.
 const DRIFT: f32 = 1e-3;
 /// The same in roundings of the column's largest number.
@@ -42,13 +40,13 @@ pub struct Cpu {
 impl Cpu {
     /// One that keeps nothing of a layer for the way back but finds it again by the layer's inverse.
     ///
-    /// Where that misses a row by more than a thousandth of its column's range, the shard of the
-    /// batch is computed a second time, in the usual way.
+    /// Where that misses a row by more than a thousandth of its column's range, the tile is computed a
+    /// second time, in the usual way.
     pub fn reversible() -> Self {
         Self { reversible: true, ..Self::default() }
     }
 
-    /// Shards of batches that an inverse missed.
+    /// Tiles of rows that an inverse missed.
     pub fn drifts(&self) -> usize {
         self.drifts.load(Ordering::Relaxed)
     }
@@ -83,37 +81,43 @@ impl Backend for Cpu {
         rows: &[f32],
         dw: &mut [f32],
     ) -> Result<f64, Failed> {
-        let width = stack.row_len();
-        let tiles = (rows.len() / width).div_ceil(TILE);
-        let shards: Vec<&[f32]> =
-            rows.chunks(tiles.div_ceil(SHARDS).max(1) * TILE * width).collect();
-        let next = AtomicUsize::new(0);
-        let sums = Ordered::new(shards.len(), dw, &self.gradients);
-        let workers = rayon::current_num_threads().min(shards.len());
         let (keep, drift) = if self.reversible {
             (Keep::Layer, allowed_drift(rows, stack))
         } else {
             (Keep::All, Vec::new())
         };
-        (0..workers).into_par_iter().with_max_len(1).for_each(|_| {
+        let tile = tile_rows(stack, keep) * stack.row_len();
+        let tiles = rows.len().div_ceil(tile);
+        let mut other = lock(&self.gradients).pop().unwrap_or_default();
+        other.resize(dw.len(), 0.0);
+        let sums = Ordered::new(tiles, dw, &mut other, &self.gradients);
+        let workers = rayon::current_num_threads().min(tiles);
+        (0..workers).into_par_iter().with_max_len(1).for_each(|worker| {
             with_lanes!(simd => {
                 let mut tape = self.tape(simd, stack, w, keep);
-                while let Some((i, rows)) = take(&next, &shards) {
-                    let mut dw = sums.buffer();
-                    let nll = tape.nll_and_grad(rows, &drift, &mut dw).unwrap_or_else(|| {
+                let mut strand = worker % STRANDS;
+                while let Some(mut taken) = sums.take(strand, self.reversible) {
+                    let rows = &rows[taken.tile * tile..];
+                    let rows = &rows[..tile.min(rows.len())];
+                    let first = taken.first;
+                    let nll = tape.nll_and_grad(rows, &drift, first, taken.dw());
+                    let nll = nll.unwrap_or_else(|| {
                         self.drifts.fetch_add(1, Ordering::Relaxed);
                         let mut tape = self.tape(simd, stack, w, Keep::All);
-                        let nll = tape.nll_and_grad(rows, &[], &mut dw);
+                        let nll = tape.nll_and_grad(rows, &[], first, taken.dw());
                         self.give_back(tape);
                         nll.expect("what was kept does not drift")
                     });
-                    sums.add(i, nll, dw);
+                    strand = taken.strand;
+                    sums.add(taken, nll);
                 }
                 self.give_back(tape);
                 sums.wait();
             });
         });
-        Ok(sums.total())
+        let nll = sums.total();
+        lock(&self.gradients).push(other);
+        Ok(nll)
     }
 
     fn log_prob(
@@ -149,12 +153,6 @@ impl Backend for Cpu {
         });
         Ok(())
     }
-}
-
-/// The next shard that nobody has taken, and its number.
-fn take<'r>(next: &AtomicUsize, shards: &[&'r [f32]]) -> Option<(usize, &'r [f32])> {
-    let i = next.fetch_add(1, Ordering::Relaxed);
-    shards.get(i).map(|rows| (i, *rows))
 }
 
 /// Calls `work` with some rows and their `width` numbers each of `out`, in parallel.

@@ -93,6 +93,8 @@ impl<S: Simd> Weights<Lanes<S>> for Shared<'_> {
 pub(super) struct Sums<'g, S: Simd> {
     pub(super) simd: S,
     pub(super) sums: &'g mut [f32],
+    /// The sums of a network's weights, behind the others.
+    pub(super) network: &'g mut [f32],
     /// Products that wait for the last rows of a tile.
     pub(super) outer: &'g mut Outer<S>,
     /// Sums of bins that wait likewise.
@@ -132,11 +134,16 @@ impl<S: Simd> Gradient<Lanes<S>> for Sums<'_, S> {
     }
     #[inline(always)]
     fn add_product(&mut self, dout: &[Lanes<S>], x: &[Lanes<S>], y: &[Lanes<S>]) {
-        self.outer.add(self.sums, dout, x, y);
+        self.outer.add(self.network, dout, x, y);
     }
     #[inline(always)]
     fn part(&mut self, start: usize, len: usize) -> impl Gradient<Lanes<S>> {
-        let Self { simd, sums, outer, bins } = self;
-        Sums { simd: *simd, sums: &mut sums[start..start + len], outer, bins }
+        let Self { simd, sums, network, outer, bins } = self;
+        let (mut own, mut own_network) = Default::default();
+        match start.checked_sub(sums.len()) {
+            Some(start) => own_network = &mut network[start..start + len],
+            None => own = &mut sums[start..start + len],
+        }
+        Sums { simd: *simd, sums: own, network: own_network, outer, bins }
     }
 }

@@ -40,12 +40,15 @@ pub(super) struct Buffers<S: Simd> {
     scratch: Vec<Lanes<S>>,
     outer: Outer<S>,
     bins: Bins<S>,
+    /// The gradient of one tile and layer, beside that of its network.
+    sums: Vec<f32>,
 }
 
 impl<S: Simd> Default for Buffers<S> {
     fn default() -> Self {
         let (x, kept, scratch) = (Vec::new(), Vec::new(), Vec::new());
-        Self { x, kept, scratch, outer: Outer::default(), bins: Bins::default() }
+        let (outer, bins) = (Outer::default(), Bins::default());
+        Self { x, kept, scratch, outer, bins, sums: Vec::new() }
     }
 }
 
@@ -77,13 +80,12 @@ impl<'s, S: Simd> Tape<'s, S> {
         };
         let scratch = spans.iter().map(of_layer).max().unwrap_or(0);
         let scratch = scratch.max(stack.base.backward_scratch_len(stack.dim));
-        let kept = spans.iter().map(|s| s.layer.kept_len(s.shape));
-        let (levels, kept) = match keep {
-            Keep::Nothing => (1, 0),
-            Keep::Layer => (3, kept.max().unwrap_or(0)),
-            Keep::All => (spans.len() + 1, kept.sum::<usize>()),
+        let levels = match keep {
+            Keep::Nothing => 1,
+            Keep::Layer => 3,
+            Keep::All => spans.len() + 1,
         };
-        let groups = (KEPT / (LANES * kept).max(1)).clamp(1, GROUPS);
+        let (kept, groups) = (kept_len(stack, keep), tile_rows(stack, keep) / LANES);
         let mut tape = Self { simd, stack, w, spans, keep, groups, buffers };
         let Buffers { x, kept: kept_buffer, scratch: scratch_buffer, .. } = &mut tape.buffers;
         let zero = Lanes::splat(simd, 0.0);
@@ -106,18 +108,21 @@ impl<'s, S: Simd> Tape<'s, S> {
         }
     }
 
-    /// Σ −log p of `rows` \[n, D + C\]; its gradient is then in `dw`. Nothing where a row that was found
-    /// again is off by more than `drift` \[D\].
+    /// Σ −log p of `rows` \[n, D + C\]; adds its gradient to `dw`, or writes it there if it is the `first`.
+    /// Nothing where a row that was found again is off by more than `drift` \[D\].
+    ///
+    /// Each number of `dw` is added to once a tile.
     pub(super) fn nll_and_grad(
         &mut self,
         rows: &[f32],
         drift: &[f32],
+        first: bool,
         dw: &mut [f32],
     ) -> Option<f64> {
         let width = self.stack.row_len();
         let mut nll = 0.0;
         for (tile, rows) in rows.chunks(self.groups * LANES * width).enumerate() {
-            let (first, count) = (tile == 0, rows.len() / width);
+            let (first, count) = (first && tile == 0, rows.len() / width);
             let mut log_prob = self.forward(rows);
             let share = self.base_backward(count, first, &mut log_prob, dw);
             let each = log_prob.iter().flat_map(|log_prob| log_prob.0.to_array());
@@ -197,7 +202,7 @@ impl<'s, S: Simd> Tape<'s, S> {
         dw: &mut [f32],
     ) -> [Lanes<S>; GROUPS] {
         let Self { simd, stack, w, spans, keep, groups: most, buffers } = self;
-        let Buffers { x, scratch, outer, bins, .. } = buffers;
+        let Buffers { x, scratch, outer, bins, sums, .. } = buffers;
         let (dim, width) = (stack.dim, stack.row_len());
         let groups = count.div_ceil(LANES);
         let level = *most * width;
@@ -218,14 +223,17 @@ impl<'s, S: Simd> Tape<'s, S> {
         };
         let z = &mut x[at..][..groups * width];
         let (_, base) = stack.base_spans();
-        let (w, dw) = (Shared(&w[base.clone()]), sums(dw, base, first));
+        let (w, dw) = (Shared(&w[base.clone()]), part(dw, base, first));
+        let sums = zeros(sums, dw.len());
         simd.vectorize(
             #[inline(always)]
             || {
                 for ((z, share), ladj) in z.chunks_exact_mut(width).zip(share).zip(ladj) {
-                    let dw = Sums { simd: *simd, sums: dw, outer: &mut *outer, bins: &mut *bins };
+                    let (sums, network, simd) = (&mut *sums, &mut [][..], *simd);
+                    let dw = Sums { simd, sums, network, outer: &mut *outer, bins: &mut *bins };
                     *ladj = *ladj + stack.base.backward(w, &mut z[..dim], share, dw, scratch);
                 }
+                add(dw, sums);
             },
         );
         share
@@ -234,7 +242,7 @@ impl<'s, S: Simd> Tape<'s, S> {
     /// Back through the layers from what all of them kept of `count` rows.
     fn backward(&mut self, count: usize, first: bool, share: [Lanes<S>; GROUPS], dw: &mut [f32]) {
         let Self { stack, w, spans, groups, buffers, .. } = self;
-        let Buffers { x, kept, scratch, outer, bins } = buffers;
+        let Buffers { x, kept, scratch, outer, bins, sums } = buffers;
         let (dim, width) = (stack.dim, stack.row_len());
         let len = count.div_ceil(LANES) * width;
         let level = *groups * width;
@@ -252,11 +260,12 @@ impl<'s, S: Simd> Tape<'s, S> {
                 dz,
                 width,
                 dladj: &share,
-                dw: sums(dw, span.weights.clone(), first),
+                dw: part(dw, span.weights.clone(), first),
                 kept: own,
                 scratch,
                 outer,
                 bins,
+                sums,
             });
             for (x, dz) in x.chunks_exact_mut(width).zip(dz.chunks_exact(width)) {
                 x[..dim].copy_from_slice(&dz[..dim]);
@@ -274,7 +283,7 @@ impl<'s, S: Simd> Tape<'s, S> {
         dw: &mut [f32],
     ) {
         let Self { simd, stack, w, spans, groups, buffers, .. } = self;
-        let Buffers { x, kept, scratch, outer, bins } = buffers;
+        let Buffers { x, kept, scratch, outer, bins, sums } = buffers;
         let width = stack.row_len();
         let (len, level) = (count.div_ceil(LANES) * width, *groups * width);
         let (x, rest) = x.split_at_mut(level);
@@ -295,11 +304,12 @@ impl<'s, S: Simd> Tape<'s, S> {
                 dz,
                 width,
                 dladj: &share,
-                dw: sums(dw, span.weights.clone(), first),
+                dw: part(dw, span.weights.clone(), first),
                 kept,
                 scratch,
                 outer,
                 bins,
+                sums,
             });
         }
     }
@@ -347,14 +357,41 @@ impl<'s, S: Simd> Tape<'s, S> {
     }
 }
 
+/// Numbers that a group of sixteen rows keeps.
+fn kept_len(stack: &Stack, keep: Keep) -> usize {
+    let kept = stack.spans().map(|span| span.layer.kept_len(span.shape));
+    match keep {
+        Keep::Nothing => 0,
+        Keep::Layer => kept.max().unwrap_or(0),
+        Keep::All => kept.sum(),
+    }
+}
+
+/// Rows of a tile.
+pub(super) fn tile_rows(stack: &Stack, keep: Keep) -> usize {
+    LANES * (KEPT / (LANES * kept_len(stack, keep)).max(1)).clamp(1, GROUPS)
+}
+
 /// The gradient of these weights, 0 before the first tile: of one layer after the other, so that what
 /// was zeroed is still near when it is added to.
-fn sums(dw: &mut [f32], weights: Range<usize>, first: bool) -> &mut [f32] {
+fn part(dw: &mut [f32], weights: Range<usize>, first: bool) -> &mut [f32] {
     let dw = &mut dw[weights];
     if first {
         dw.fill(0.0);
     }
     dw
+}
+
+/// `sums` as `len` zeros.
+fn zeros(sums: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    sums.clear();
+    sums.resize(len, 0.0);
+    sums
+}
+
+/// Adds a tile's gradient of what is no network.
+fn add(dw: &mut [f32], sums: &[f32]) {
+    dw.iter_mut().zip(sums).for_each(|(dw, sum)| *dw += sum);
 }
 
 /// A layer's forward pass over a tile as a function of its own: compiled together, all layers would
@@ -405,6 +442,7 @@ struct Backward<'a, S: Simd> {
     scratch: &'a mut [Lanes<S>],
     outer: &'a mut Outer<S>,
     bins: &'a mut Bins<S>,
+    sums: &'a mut Vec<f32>,
 }
 
 impl<S: Simd> Visitor for Backward<'_, S> {
@@ -412,8 +450,11 @@ impl<S: Simd> Visitor for Backward<'_, S> {
 
     #[inline(never)]
     fn visit<B: Bijection>(self) {
-        let Self { shape, w, x, dz, width, dladj, dw, kept, scratch, outer, bins } = self;
+        let Self { shape, w, x, dz, width, dladj, dw, kept, scratch, outer, bins, sums } = self;
         let (seen, kept_len) = (shape.dim + shape.context, B::kept_len(shape));
+        let network_start = B::conditioner(shape).map_or(dw.len(), |(_, start)| start);
+        let (dw, network) = dw.split_at_mut(network_start);
+        let sums = zeros(sums, dw.len());
         let simd = dladj[0].0.simd;
         simd.vectorize(
             #[inline(always)]
@@ -425,9 +466,11 @@ impl<S: Simd> Visitor for Backward<'_, S> {
                     bins.begin(g, groups);
                     let kept = &mut kept[g * kept_len..(g + 1) * kept_len];
                     let (x, dz) = (&mut x[..seen], &mut dz[..seen]);
-                    let dw = Sums { simd, sums: dw, outer: &mut *outer, bins: &mut *bins };
+                    let (sums, network) = (&mut *sums, &mut *network);
+                    let dw = Sums { simd, sums, network, outer: &mut *outer, bins: &mut *bins };
                     B::backward_kept(shape, w, x, dz, *dladj, dw, kept, scratch);
                 }
+                add(dw, sums);
             },
         );
     }
