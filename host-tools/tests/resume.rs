@@ -111,7 +111,7 @@ fn a_finished_run_has_nothing_to_resume() {
     assert_eq!(folder.json("train --resume whole --json")["finished"], true);
     assert!(folder.read("whole/model.flx") == before);
     let said = folder.fails("train --resume nowhere");
-    assert!(said.starts_with("failed to read nowhere/resume.state: No such file"), "{said}");
+    assert!(said.starts_with("failed to resume nowhere: there is neither a checkpoint"), "{said}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 
 use super::ColumnArgs;
 use super::stop::STOPPED;
@@ -108,6 +108,12 @@ fn resume(args: &Args, run: &Path) -> anyhow::Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
+    ensure!(
+        folder.state().exists(),
+        "resume {}: there is neither a checkpoint in it yet nor a finished run; train anew, without \
+         --resume",
+        run.display()
+    );
     let (origin, state) = train::load(&folder.state())?;
     let job = Job {
         data: args.data.as_deref().unwrap_or(origin.data()),
