@@ -34,9 +34,9 @@ pub(super) struct Ordered<'f> {
 struct Strand<'f> {
     /// Tiles that nobody has taken.
     tiles: Range<usize>,
-    /// The tile that is added next.
+    /// Its first tile, and the one that is added next.
+    first: usize,
     next: usize,
-    begun: bool,
     nll: f64,
     /// The sum; a thread that adds to it has it.
     sum: Option<&'f mut [f32]>,
@@ -86,9 +86,9 @@ impl<'f> Ordered<'f> {
     ) -> Self {
         let (len, half) = (total.len(), tiles.div_ceil(STRANDS));
         let strand = |tiles: Range<usize>, sum| Strand {
+            first: tiles.start,
             next: tiles.start,
             tiles,
-            begun: false,
             nll: 0.0,
             sum: Some(sum),
             waiting: BTreeMap::new(),
@@ -113,7 +113,7 @@ impl<'f> Ordered<'f> {
             && !apart
             && let Some(sum) = own.sum.take()
         {
-            let first = !std::mem::replace(&mut own.begun, true);
+            let first = tile == own.first;
             return Some(Taken { tile, strand, first, place: Place::Sum(sum) });
         }
         drop(strands);
@@ -138,7 +138,7 @@ impl<'f> Ordered<'f> {
             }
         }
         while let Some((sum, Computed { nll, dw })) = strands[strand].ready() {
-            let first = !std::mem::replace(&mut strands[strand].begun, true);
+            let first = !strands[strand].begun();
             drop(strands);
             if first {
                 sum.copy_from_slice(&dw);
@@ -164,7 +164,7 @@ impl<'f> Ordered<'f> {
     pub(super) fn total(self) -> f64 {
         let strands = self.strands.into_inner().unwrap_or_else(PoisonError::into_inner);
         let nll = strands.iter().map(|strand| strand.nll).sum();
-        let [total, other] = strands.map(|strand| (strand.begun, strand.sum.unwrap_or_default()));
+        let [total, other] = strands.map(|strand| (strand.begun(), strand.sum.unwrap_or_default()));
         if !total.0 {
             total.1.fill(0.0);
         }
@@ -176,6 +176,11 @@ impl<'f> Ordered<'f> {
 }
 
 impl<'f> Strand<'f> {
+    /// Whether the sum has a tile.
+    fn begun(&self) -> bool {
+        self.next > self.first
+    }
+
     /// The sum is back, with the next tile in it.
     fn added(&mut self, nll: f64, sum: &'f mut [f32]) {
         self.nll += nll;
@@ -191,7 +196,9 @@ impl<'f> Strand<'f> {
     }
 }
 
-fn add(sum: &mut [f32], dw: &[f32]) {
+/// Adds a gradient to a sum of them.
+#[inline(always)]
+pub(super) fn add(sum: &mut [f32], dw: &[f32]) {
     sum.iter_mut().zip(dw).for_each(|(sum, dw)| *sum += dw);
 }
 

@@ -7,6 +7,7 @@ use fluxlet::bijection::{Bijection, Shape, Visitor};
 
 use crate::bins::Bins;
 use crate::lanes::{LANES, Lanes};
+use crate::ordered;
 use crate::outer::Outer;
 use crate::shared::{Shared, Sums};
 use crate::stack::{Span, Stack};
@@ -233,7 +234,7 @@ impl<'s, S: Simd> Tape<'s, S> {
                     let dw = Sums { simd, sums, network, outer: &mut *outer, bins: &mut *bins };
                     *ladj = *ladj + stack.base.backward(w, &mut z[..dim], share, dw, scratch);
                 }
-                add(dw, sums);
+                ordered::add(dw, sums);
             },
         );
         share
@@ -389,11 +390,6 @@ fn zeros(sums: &mut Vec<f32>, len: usize) -> &mut [f32] {
     sums
 }
 
-/// Adds a tile's gradient of what is no network.
-fn add(dw: &mut [f32], sums: &[f32]) {
-    dw.iter_mut().zip(sums).for_each(|(dw, sum)| *dw += sum);
-}
-
 /// A layer's forward pass over a tile as a function of its own: compiled together, all layers would
 /// take minutes.
 struct Forward<'a, S: Simd> {
@@ -470,7 +466,7 @@ impl<S: Simd> Visitor for Backward<'_, S> {
                     let dw = Sums { simd, sums, network, outer: &mut *outer, bins: &mut *bins };
                     B::backward_kept(shape, w, x, dz, *dladj, dw, kept, scratch);
                 }
-                add(dw, sums);
+                ordered::add(dw, sums);
             },
         );
     }
