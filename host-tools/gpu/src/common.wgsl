@@ -2,6 +2,9 @@
 //
 // Rows are stored by column: number `c` of row `r` is `x[c * p.rows + r]`.
 
+// Rows of a workgroup, all of one model.
+const GROUP: u32 = 64u;
+
 struct Call {
     // Rows of all models; rows of each model; parts that a model's rows are summed in.
     rows: u32,
@@ -36,6 +39,11 @@ struct Call {
     // Where in `s` what this step is told begins, and what it tells; 0 for no step.
     pace: u32,
     told: u32,
+    // The lowest column of `g` that a kernel of the rows uses.
+    first: u32,
+    // Outputs and inputs of a product; `reads` and `writes` are its columns of `g`.
+    outputs: u32,
+    inputs: u32,
     // The bits of a NaN and of the infinity, which no expression may be.
     nan: u32,
     infinity: u32,
@@ -58,6 +66,20 @@ struct Call {
 @group(0) @binding(7) var<storage, read_write> dw: array<f32>;
 // What models in training are: see `models.wgsl`.
 @group(0) @binding(8) var<storage, read_write> s: array<f32>;
+
+// Of row `j` of the weights of a product: where its bias stands, and how far it is from there to the weight
+// of the first input, and from each to the next. Rows come in blocks of 8, and a rest of 4, 2 and 1: the
+// biases of a block, then for each input one weight a row.
+fn place(j: u32, rows: u32, columns: u32) -> vec2<u32> {
+    let eights = rows & ~7u;
+    let fours = eights + (rows & 4u);
+    let twos = fours + (rows & 2u);
+    var block = vec2(j & ~7u, 8u);
+    if (j >= eights) { block = vec2(eights, 4u); }
+    if (j >= fours) { block = vec2(fours, 2u); }
+    if (j >= twos) { block = vec2(twos, 1u); }
+    return vec2(block.x * (columns + 1u) + j - block.x, block.y);
+}
 
 fn nan() -> f32 {
     return bitcast<f32>(p.nan);

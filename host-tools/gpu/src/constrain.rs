@@ -1,7 +1,10 @@
 //! θ → w and dw → dθ as WGSL, a model a thread.
 
+use core::ops::Range;
+
 use fluxlet::Base;
 use fluxlet::bijection::{Layer, Shape};
+use fluxlet_backend::Stack;
 
 use crate::kernel::{COMMON, MAIN};
 use crate::script::{self, Script, Written};
@@ -11,7 +14,7 @@ const MANY: usize = 16;
 
 /// Whose parameters they are.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Owner {
+enum Owner {
     /// A layer's.
     Layer(Layer, Shape),
     /// The base's, of D numbers.
@@ -22,81 +25,153 @@ pub(crate) enum Owner {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Copies {
     /// Where they begin in what is read, and in what is written.
-    pub(crate) reads: usize,
-    pub(crate) writes: usize,
+    reads: usize,
+    writes: usize,
     /// How many.
-    pub(crate) len: usize,
+    len: usize,
 }
 
-/// One owner's way from θ to w, or back.
-#[derive(Debug)]
+impl Copies {
+    /// As the kernels have them in their table.
+    pub(crate) fn entry(self) -> [u32; 3] {
+        [self.reads, self.writes, self.len].map(|n| n as u32)
+    }
+}
+
+/// The way of all parameters of a stack from θ to w, or back.
+#[derive(Debug, Default)]
 pub(crate) struct Constrain {
-    /// The module of what is computed; none where nothing is.
-    pub(crate) text: Option<String>,
+    /// What is computed, each text once.
+    functions: Vec<String>,
+    /// Calls of them: which one, and where its parameters begin in w and in θ.
+    calls: Vec<[usize; 3]>,
     /// What is copied.
     pub(crate) copies: Vec<Copies>,
 }
 
 impl Constrain {
     /// θ → w, `w` being weights as they are: constants in them stay.
-    pub(crate) fn forward(owner: Owner, theta_len: usize, w: &[f32]) -> Self {
-        let mut copies = Vec::new();
-        let script = script::script(w, || {
-            let theta: Vec<Written> = (0..theta_len).map(script::theta).collect();
-            let before: Vec<Written> = (0..w.len()).map(script::weight).collect();
-            let mut after = before.clone();
-            match owner {
-                Owner::Layer(layer, shape) => layer.constrain(shape, &theta, &mut after),
-                Owner::Base(base, dim) => base.constrain(dim, &theta, &mut after),
-            }
-            let changed = after
-                .iter()
-                .zip(&before)
-                .map(|(after, before)| (after != before).then_some(*after));
-            copies = write("w[wb", changed, &theta);
-        });
-        Self::new(&script, copies)
+    pub(crate) fn forward(stack: &Stack, w: &[f32]) -> Self {
+        let mut way = Self::default();
+        for (owner, theta_at, w_at) in owners(stack) {
+            let mut copies = Vec::new();
+            let script = script::script(&w[w_at.clone()], || {
+                let theta: Vec<Written> = (0..theta_at.len()).map(script::theta).collect();
+                let before: Vec<Written> = (0..w_at.len()).map(script::weight).collect();
+                let mut after = before.clone();
+                match owner {
+                    Owner::Layer(layer, shape) => layer.constrain(shape, &theta, &mut after),
+                    Owner::Base(base, dim) => base.constrain(dim, &theta, &mut after),
+                }
+                let changed = after
+                    .iter()
+                    .zip(&before)
+                    .map(|(after, before)| (after != before).then_some(*after));
+                copies = write("w[wb", changed, &theta);
+            });
+            let (theta_at, w_at) = (theta_at.start, w_at.start);
+            way.push(&script, w_at, theta_at);
+            way.copies.extend(copies.into_iter().map(|Copies { reads, writes, len }| Copies {
+                reads: theta_at + reads,
+                writes: w_at + writes,
+                len,
+            }));
+        }
+        way
     }
 
     /// dw → dθ.
-    pub(crate) fn backward(owner: Owner, theta_len: usize, w: &[f32]) -> Self {
-        let mut copies = Vec::new();
-        let script = script::script(w, || {
-            let theta: Vec<Written> = (0..theta_len).map(script::theta).collect();
-            let own: Vec<Written> = (0..w.len()).map(script::weight).collect();
-            let dw: Vec<Written> = (0..w.len()).map(script::weight_gradient).collect();
-            let mut dtheta = vec![script::zero(); theta_len];
-            match owner {
-                Owner::Layer(layer, shape) => {
-                    layer.constrain_backward(shape, &theta, &own, &dw, &mut dtheta);
+    pub(crate) fn backward(stack: &Stack, w: &[f32]) -> Self {
+        let mut way = Self::default();
+        for (owner, theta_at, w_at) in owners(stack) {
+            let mut copies = Vec::new();
+            let script = script::script(&w[w_at.clone()], || {
+                let theta: Vec<Written> = (0..theta_at.len()).map(script::theta).collect();
+                let own: Vec<Written> = (0..w_at.len()).map(script::weight).collect();
+                let dw: Vec<Written> = (0..w_at.len()).map(script::weight_gradient).collect();
+                let mut dtheta = vec![script::zero(); theta_at.len()];
+                match owner {
+                    Owner::Layer(layer, shape) => {
+                        layer.constrain_backward(shape, &theta, &own, &dw, &mut dtheta);
+                    }
+                    Owner::Base(base, dim) => {
+                        base.constrain_backward(dim, &theta, &own, &dw, &mut dtheta);
+                    }
                 }
-                Owner::Base(base, dim) => {
-                    base.constrain_backward(dim, &theta, &own, &dw, &mut dtheta);
-                }
-            }
-            copies = write("s[db", dtheta.iter().copied().map(Some), &dw);
-        });
-        Self::new(&script, copies)
+                copies = write("s[db", dtheta.iter().copied().map(Some), &dw);
+            });
+            let (theta_at, w_at) = (theta_at.start, w_at.start);
+            way.push(&script, w_at, theta_at);
+            way.copies.extend(copies.into_iter().map(|Copies { reads, writes, len }| Copies {
+                reads: w_at + reads,
+                writes: theta_at + writes,
+                len,
+            }));
+        }
+        way
     }
 
-    fn new(script: &Script, copies: Vec<Copies>) -> Self {
-        let body = script.text();
-        let text = (!body.is_empty()).then(|| {
-            format!(
-                "{COMMON}
-@compute @workgroup_size(64)
-fn {MAIN}(@builtin(global_invocation_id) id: vec3<u32>) {{
-    let model = id.x;
-    if (model >= p.models) {{ return; }}
-    let wb = model * p.w_len + p.w_at;
-    let tb = p.theta + model * p.theta_len + p.theta_at;
-    let db = p.dtheta + model * p.theta_len + p.theta_at;
-{body}}}
-"
-            )
+    fn push(&mut self, script: &Script, w_at: usize, theta_at: usize) {
+        // Nothing of it is a product.
+        let body = script.stages().remove(0).text;
+        if body.is_empty() {
+            return;
+        }
+        let known = self.functions.iter().position(|function| *function == body);
+        let function = known.unwrap_or_else(|| {
+            self.functions.push(body);
+            self.functions.len() - 1
         });
-        Self { text, copies }
+        self.calls.push([function, w_at, theta_at]);
     }
+
+    /// What is computed, as the kernel has it in its table: which function, and where the parameters of
+    /// its owner begin in w and in θ.
+    pub(crate) fn calls(&self) -> impl ExactSizeIterator<Item = [u32; 3]> {
+        self.calls.iter().map(|call| call.map(|n| n as u32))
+    }
+
+    /// The most numbers that are copied side by side.
+    pub(crate) fn most_copied(&self) -> usize {
+        self.copies.iter().map(|copies| copies.len).max().unwrap_or(0)
+    }
+
+    /// The module that computes, a model a thread and an owner a workgroup.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::from(COMMON);
+        for (i, body) in self.functions.iter().enumerate() {
+            text += &format!("\nfn function_{i}(wb: u32, tb: u32, db: u32) {{\n{body}}}\n");
+        }
+        text += &format!(
+            "
+@compute @workgroup_size(64)
+fn {MAIN}(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {{
+    let model = GROUP * group.x + lane;
+    if (model >= p.models) {{ return; }}
+    let call = p.table_at + 3u * group.y;
+    let wb = model * p.w_len + table[call + 1u];
+    let tb = p.theta + model * p.theta_len + table[call + 2u];
+    let db = p.dtheta + model * p.theta_len + table[call + 2u];
+    switch (table[call]) {{
+"
+        );
+        for i in 0..self.functions.len() {
+            text += &format!("        case {i}u: {{ function_{i}(wb, tb, db); }}\n");
+        }
+        text + "        default: {}\n    }\n}\n"
+    }
+}
+
+/// The layers and the base, and where their parameters stand in θ and in w.
+fn owners(stack: &Stack) -> impl Iterator<Item = (Owner, Range<usize>, Range<usize>)> {
+    let (theta, weights) = stack.base_spans();
+    stack
+        .spans()
+        .map(|span| (Owner::Layer(span.layer, span.shape), span.theta, span.weights))
+        .chain([(Owner::Base(stack.base, stack.dim), theta, weights)])
 }
 
 /// Stores `values` at `place`, but many side by side that are `sources` side by side as they are.

@@ -6,14 +6,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytemuck::{Pod, Zeroable};
 use fluxlet_backend::Failed;
+use rayon::prelude::*;
 
 use crate::adapter::Adapter;
-use crate::kernel::{MAIN, MODELS, ROWS};
+use crate::kernel::{MAIN, MODELS, PRODUCT, ROWS};
 
 /// Bytes from one call to the next: what a dynamic offset is a multiple of everywhere.
 const CALL: usize = 256;
 /// Storage buffers of a kernel, `common.wgsl` says of what: as many as every device has.
 pub(crate) const BUFFERS: usize = 8;
+
+/// Kernels of a submission: the device begins with them while the next ones are encoded.
+const SUBMITTED: usize = 128;
+
+/// Bytes that a thread copies at once.
+const COPIED: usize = 1 << 15;
 
 /// What one kernel is told; `common.wgsl` says what the numbers mean.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
@@ -41,6 +48,9 @@ pub(crate) struct Call {
     pub(crate) theta_at: u32,
     pub(crate) pace: u32,
     pub(crate) told: u32,
+    pub(crate) first: u32,
+    pub(crate) outputs: u32,
+    pub(crate) inputs: u32,
     pub(crate) nan: u32,
     pub(crate) infinity: u32,
 }
@@ -93,6 +103,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 fn in_a_line(said: &str) -> String {
     said.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Copies with all threads: what is written may be the device's own memory, where every thread waits for
+/// each of its writes.
+fn copy(from: &[u8], to: wgpu::WriteOnly<[u8]>) {
+    let (parts, mut rest) = to.into_chunks::<COPIED>();
+    let from_parts = from.par_chunks_exact(COPIED);
+    rest.copy_from_slice(from_parts.remainder());
+    let parts: Vec<_> = parts.into_iter().collect();
+    parts.into_par_iter().zip(from_parts).for_each(|(to, from)| {
+        wgpu::WriteOnly::<[u8]>::from(to).copy_from_slice(from);
+    });
 }
 
 impl Device {
@@ -184,6 +206,14 @@ impl Device {
         self.compile(&MODELS.concat(), entry)
     }
 
+    /// A kernel of `product.wgsl`.
+    pub(crate) fn product_pipeline(
+        &self,
+        entry: &'static str,
+    ) -> Result<wgpu::ComputePipeline, Failed> {
+        self.compile(&PRODUCT.concat(), entry)
+    }
+
     /// A kernel of `rows.wgsl`.
     pub(crate) fn rows_pipeline(
         &self,
@@ -267,11 +297,18 @@ impl Device {
         first: usize,
         numbers: &[T],
     ) {
-        let bytes = bytemuck::cast_slice(numbers);
-        self.queue.write_buffer(&buffers.each[which.0], 4 * first as u64, bytes);
+        self.upload(&buffers.each[which.0], 4 * first, bytemuck::cast_slice(numbers));
     }
 
-    /// Takes all steps in one submission, then reads of a buffer so many numbers from one on.
+    fn upload(&self, buffer: &wgpu::Buffer, first: usize, bytes: &[u8]) {
+        let Some(size) = wgpu::BufferSize::new(bytes.len() as u64) else { return };
+        // A device that is lost has no memory for it; the next call says so.
+        if let Some(mut view) = self.queue.write_buffer_with(buffer, first as u64, size) {
+            copy(bytes, view.slice(..));
+        }
+    }
+
+    /// Takes all steps, then reads of a buffer so many numbers from one on.
     pub(crate) fn run(
         &self,
         buffers: &Buffers,
@@ -282,15 +319,19 @@ impl Device {
         for (bytes, step) in calls.chunks_exact_mut(CALL).zip(steps) {
             bytes[..size_of::<Call>()].copy_from_slice(bytemuck::bytes_of(&step.call));
         }
-        self.queue.write_buffer(&buffers.calls, 0, &calls);
-        let mut encoder = self.device.create_command_encoder(&Default::default());
-        let mut pass = encoder.begin_compute_pass(&Default::default());
-        for (i, Step { pipeline, groups: [x, y, z], .. }) in steps.iter().enumerate() {
-            pass.set_pipeline(pipeline);
-            pass.set_bind_group(0, &buffers.group, &[(CALL * i) as u32]);
-            pass.dispatch_workgroups(*x, *y, *z);
+        self.upload(&buffers.calls, 0, &calls);
+        for (n, steps) in steps.chunks(SUBMITTED).enumerate() {
+            let mut encoder = self.device.create_command_encoder(&Default::default());
+            let mut pass = encoder.begin_compute_pass(&Default::default());
+            for (i, Step { pipeline, groups: [x, y, z], .. }) in (n * SUBMITTED..).zip(steps) {
+                pass.set_pipeline(pipeline);
+                pass.set_bind_group(0, &buffers.group, &[(CALL * i) as u32]);
+                pass.dispatch_workgroups(*x, *y, *z);
+            }
+            drop(pass);
+            self.queue.submit([encoder.finish()]);
         }
-        drop(pass);
+        let mut encoder = self.device.create_command_encoder(&Default::default());
         let usage = wgpu::BufferUsages::MAP_READ | wgpu::BufferUsages::COPY_DST;
         let copy = self.buffer(4 * len, usage);
         let from = &buffers.each[which.0];

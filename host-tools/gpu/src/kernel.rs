@@ -7,12 +7,13 @@ use fluxlet::Base;
 use fluxlet::bijection::{Bijection, Layer, Shape, Visitor};
 
 use crate::memory::{Share, Stored, Sums};
-use crate::script::{self, Script, Written};
+use crate::script::{self, Script, Stage, Written};
 
 pub(crate) const COMMON: &str = include_str!("common.wgsl");
-const PRODUCT: &str = include_str!("product.wgsl");
 /// The kernels that are the same for every flow.
 pub(crate) const ROWS: [&str; 2] = [COMMON, include_str!("rows.wgsl")];
+/// The products of networks.
+pub(crate) const PRODUCT: [&str; 2] = [COMMON, include_str!("product.wgsl")];
 /// The kernels that take a step.
 pub(crate) const MODELS: [&str; 2] = [COMMON, include_str!("models.wgsl")];
 /// The entry point of a layer's kernels.
@@ -32,8 +33,8 @@ pub(crate) enum Way {
 /// One way through one layer, or through the base.
 #[derive(Debug)]
 pub(crate) struct Kernel {
-    /// The whole module.
-    pub(crate) text: String,
+    /// What follows each other, each text a whole module.
+    pub(crate) stages: Vec<Stage>,
     /// What is summed over the rows.
     pub(crate) shares: Vec<Share>,
     /// Numbers that a row keeps for it.
@@ -44,23 +45,25 @@ pub(crate) struct Kernel {
 
 impl Kernel {
     fn new(script: &Script, shares: Vec<Share>) -> Self {
-        let body = script.text();
-        let memory = script.memory();
-        let text = format!(
-            "{COMMON}
-// Numbers that products read and write.
-var<private> m: array<f32, {memory}>;
-
-{PRODUCT}
+        let mut stages = script.stages();
+        for stage in stages.iter_mut().filter(|stage| !stage.text.is_empty()) {
+            stage.text = format!(
+                "{COMMON}
 @compute @workgroup_size(64)
-fn {MAIN}(@builtin(global_invocation_id) id: vec3<u32>) {{
-    let row = id.x;
-    if (row >= p.rows) {{ return; }}
-    let wb = row / p.per_model * p.w_len + p.w_at;
-{body}}}
-"
-        );
-        Self { text, shares, columns: script.columns, positions: script.positions.clone() }
+fn {MAIN}(
+    @builtin(workgroup_id) group: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {{
+    let number = GROUP * group.x + lane;
+    if (number >= p.per_model) {{ return; }}
+    let row = group.y * p.per_model + number;
+    let wb = group.y * p.w_len + p.w_at;
+{}}}
+",
+                stage.text
+            );
+        }
+        Self { stages, shares, columns: script.columns, positions: script.positions.clone() }
     }
 
     /// A layer whose weights are `w`.

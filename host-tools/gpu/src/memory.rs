@@ -56,19 +56,11 @@ impl Weights<Written> for Stored {
         core::array::from_fn(|n| script::weight_at(self.start + n, stride, index))
     }
     fn product(self, x: &[Written], y: &[Written], out: &mut [Written]) {
-        let inputs = [x, y].concat();
-        let (rows, columns) = (out.len(), inputs.len());
-        // What is in `out` does not count.
-        script::in_memory(&inputs, out, |at| {
-            format!("product(wb + {}u, {rows}u, {columns}u, {at}u);", self.start)
-        });
+        script::product(self.start, &[x, y].concat(), out);
     }
     fn product_backward(self, dout: &[Written], dx: &mut [Written], dy: &mut [Written]) {
         let mut both = [&*dx, &*dy].concat();
-        let (rows, columns) = (dout.len(), both.len());
-        script::in_memory(dout, &mut both, |at| {
-            format!("product_backward(wb + {}u, {rows}u, {columns}u, {at}u);", self.start)
-        });
+        script::product_backward(self.start, dout, &mut both);
         let (first, second) = both.split_at(dx.len());
         dx.copy_from_slice(first);
         dy.copy_from_slice(second);

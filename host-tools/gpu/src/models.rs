@@ -6,7 +6,7 @@
 use fluxlet_backend::{Failed, Stack};
 
 use crate::Gpu;
-use crate::constrain::{Constrain, Copies, Owner};
+use crate::constrain::Constrain;
 use crate::device::{Buffers, Call, Device, Step, Which};
 use crate::plan::{GROUP, PART, Plan, Task};
 
@@ -24,6 +24,8 @@ const PACE: usize = 8;
 const TOLD: usize = 2;
 /// Numbers of batches that wait on the device at most.
 const MOST_WAITING: usize = 1 << 23;
+/// Models at most: workgroups of a kernel, one way.
+const MOST_MODELS: usize = 65_535;
 /// Steps of a submission at most.
 const MOST_STEPS: usize = 64;
 
@@ -93,12 +95,53 @@ impl Told {
     }
 }
 
-/// What an owner's parameters go through, one way.
+/// What all parameters go through, one way: what is computed, then what is copied.
 struct Way {
-    pipeline: Option<wgpu::ComputePipeline>,
-    copies: Vec<Copies>,
-    theta_at: usize,
-    w_at: usize,
+    compute: wgpu::ComputePipeline,
+    copy: wgpu::ComputePipeline,
+    /// Where the tables of what is computed and copied begin, and how many entries they have.
+    calls: (usize, usize),
+    copies: (usize, usize),
+    /// The most numbers of a copy.
+    most_copied: usize,
+}
+
+impl Way {
+    /// Its tables go behind `table`.
+    fn new(
+        device: &Device,
+        way: &Constrain,
+        copy: &'static str,
+        table: &mut Vec<u32>,
+    ) -> Result<Self, Failed> {
+        let calls = (table.len(), way.calls().len());
+        table.extend(way.calls().flatten());
+        let copies = (table.len(), way.copies.len());
+        table.extend(way.copies.iter().flat_map(|copies| copies.entry()));
+        Ok(Self {
+            compute: device.pipeline(&way.text())?,
+            copy: device.models_pipeline(copy)?,
+            calls,
+            copies,
+            most_copied: way.most_copied(),
+        })
+    }
+
+    fn steps(&self, call: Call) -> impl Iterator<Item = Step> {
+        let step = |pipeline: &wgpu::ComputePipeline, table_at: usize, groups| Step {
+            pipeline: pipeline.clone(),
+            call: Call { table_at: table_at as u32, ..call },
+            groups,
+        };
+        let ((calls_at, calls), (copies_at, copies)) = (self.calls, self.copies);
+        let by_models = [call.models.div_ceil(GROUP), calls as u32, 1];
+        let by_numbers = [(self.most_copied as u32).div_ceil(GROUP), copies as u32, call.models];
+        let compute = step(&self.compute, calls_at, by_models);
+        let copy = step(&self.copy, copies_at, by_numbers);
+        [(calls, compute), (copies, copy)]
+            .into_iter()
+            .filter_map(|(count, step)| (count > 0).then_some(step))
+    }
 }
 
 /// Models of one stack on a device.
@@ -110,11 +153,9 @@ pub struct Models<'g> {
     steps: usize,
     gradient: Plan,
     scoring: Plan,
-    forward: Vec<Way>,
-    backward: Vec<Way>,
+    forward: Way,
+    backward: Way,
     buffers: Buffers,
-    spread: wgpu::ComputePipeline,
-    gather: wgpu::ComputePipeline,
     judge: wgpu::ComputePipeline,
     advance: wgpu::ComputePipeline,
 }
@@ -136,7 +177,8 @@ impl Gpu {
         let numbers = (self.limit_bytes() / 4) as usize;
         let state = SECTIONS * stack.theta_len() + 1 + MOST_STEPS * (PACE + TOLD);
         let sums = batch.div_ceil(PART) * stack.weight_len();
-        match (rows / batch).min(numbers / state.max(sums).max(1)) {
+        let most = (rows / batch).min(numbers / state.max(sums).max(1)).min(MOST_MODELS);
+        match most {
             0 => Err(self.device.failed(format_args!(
                 "a batch of {batch} rows of this flow is too large for it, {rows} fit; take smaller ones, \
                  or train it on the CPU",
@@ -184,40 +226,24 @@ impl<'g> Models<'g> {
         let rows = count * batch;
         let steps = (MOST_WAITING / (rows * width)).clamp(1, MOST_STEPS);
         let (w_len, theta_len) = (stack.weight_len(), stack.theta_len());
+        let mut table = gradient.table.clone();
+        let forward = Constrain::forward(stack, w);
+        let forward = Way::new(device, &forward, "spread", &mut table)?;
+        let backward = Constrain::backward(stack, w);
+        let backward = Way::new(device, &backward, "gather", &mut table)?;
         let numbers = [
             steps * rows * width,
             count * w_len,
             rows * gradient.columns,
             rows * gradient.kept,
-            gradient.table.len(),
+            table.len(),
             count * batch.div_ceil(PART) * w_len,
             count * w_len,
             count * (SECTIONS * theta_len + 1 + steps * (PACE + TOLD)),
         ];
-        let mut calls = gradient.calls();
-        let (mut forward, mut backward) = (Vec::new(), Vec::new());
-        let owners = stack
-            .spans()
-            .map(|span| (Owner::Layer(span.layer, span.shape), span.theta, span.weights));
-        let (theta, weights) = stack.base_spans();
-        for (owner, theta, weights) in
-            owners.chain([(Owner::Base(stack.base, stack.dim), theta, weights)])
-        {
-            let own = &w[weights.clone()];
-            let ways = [
-                Constrain::forward(owner, theta.len(), own),
-                Constrain::backward(owner, theta.len(), own),
-            ];
-            for (Constrain { text, copies }, list) in
-                ways.into_iter().zip([&mut forward, &mut backward])
-            {
-                calls += 1 + copies.len();
-                let pipeline = text.map(|text| device.pipeline(&text)).transpose()?;
-                list.push(Way { pipeline, copies, theta_at: theta.start, w_at: weights.start });
-            }
-        }
-        let buffers = device.buffers(numbers, steps * (calls + 2))?;
-        device.write(&buffers, Which::TABLE, 0, &gradient.table);
+        // Both ways of the parameters, the judge and the step.
+        let buffers = device.buffers(numbers, steps * (gradient.calls() + 6))?;
+        device.write(&buffers, Which::TABLE, 0, &table);
         let new = Self {
             device,
             count,
@@ -228,8 +254,6 @@ impl<'g> Models<'g> {
             forward,
             backward,
             buffers,
-            spread: device.models_pipeline("spread")?,
-            gather: device.models_pipeline("gather")?,
             judge: device.models_pipeline("judge")?,
             advance: device.models_pipeline("advance")?,
         };
@@ -315,32 +339,7 @@ impl<'g> Models<'g> {
     fn constrain(&self, call: Call, averaged: bool, steps: &mut Vec<Step>) {
         let section = if averaged { AVERAGE } else { THETA };
         let call = Call { theta: self.section(section, 0) as u32, ..call };
-        for way in &self.forward {
-            let copied = |copies: &Copies| (way.theta_at + copies.reads, way.w_at + copies.writes);
-            self.walk(way, call, &self.spread, copied, steps);
-        }
-    }
-
-    fn walk(
-        &self,
-        way: &Way,
-        call: Call,
-        copy: &wgpu::ComputePipeline,
-        copied: impl Fn(&Copies) -> (usize, usize),
-        steps: &mut Vec<Step>,
-    ) {
-        let models = self.count as u32;
-        if let Some(pipeline) = &way.pipeline {
-            let call = Call { theta_at: way.theta_at as u32, w_at: way.w_at as u32, ..call };
-            let groups = [models.div_ceil(GROUP), 1, 1];
-            steps.push(Step { pipeline: pipeline.clone(), call, groups });
-        }
-        for copies in &way.copies {
-            let ((reads, writes), len) = (copied(copies), copies.len as u32);
-            let call = Call { reads: reads as u32, writes: writes as u32, width: len, ..call };
-            let groups = [len.div_ceil(GROUP), models, 1];
-            steps.push(Step { pipeline: copy.clone(), call, groups });
-        }
+        steps.extend(self.forward.steps(call));
     }
 
     /// Takes as many steps as there are of `paces` \[steps, models\], with batches `rows`
@@ -370,11 +369,7 @@ impl<'g> Models<'g> {
                 ..self.call(self.batch)
             };
             all.extend(self.gradient.steps(call, true));
-            for way in &self.backward {
-                let copied =
-                    |copies: &Copies| (way.w_at + copies.reads, way.theta_at + copies.writes);
-                self.walk(way, call, &self.gather, copied, &mut all);
-            }
+            all.extend(self.backward.steps(call));
             let groups = [models, 1, 1];
             all.push(Step { pipeline: self.judge.clone(), call, groups });
             let groups = [theta_len.div_ceil(GROUP), models, 1];

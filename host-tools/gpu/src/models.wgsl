@@ -26,42 +26,72 @@ fn is_finite(a: f32) -> bool {
     return (bitcast<u32>(a) & 0x7f800000u) != 0x7f800000u;
 }
 
-// Numbers of theta that are weights as they are.
+// Numbers of theta that are weights as they are. The table has (where they begin in theta, and among the
+// weights, how many).
 @compute @workgroup_size(64)
 fn spread(@builtin(global_invocation_id) id: vec3<u32>) {
-    if (id.x >= p.width) { return; }
-    w[id.y * p.w_len + p.writes + id.x] = s[p.theta + id.y * p.theta_len + p.reads + id.x];
+    let copy = p.table_at + 3u * id.y;
+    if (id.x >= table[copy + 2u]) { return; }
+    w[id.z * p.w_len + table[copy + 1u] + id.x] = s[p.theta + id.z * p.theta_len + table[copy] + id.x];
 }
 
-// Their gradient.
+// Their gradient, with the places the other way round.
 @compute @workgroup_size(64)
 fn gather(@builtin(global_invocation_id) id: vec3<u32>) {
-    if (id.x >= p.width) { return; }
-    s[p.dtheta + id.y * p.theta_len + p.writes + id.x] = dw[id.y * p.w_len + p.reads + id.x];
+    let copy = p.table_at + 3u * id.y;
+    if (id.x >= table[copy + 2u]) { return; }
+    s[p.dtheta + id.z * p.theta_len + table[copy + 1u] + id.x] = dw[id.z * p.w_len + table[copy] + id.x];
 }
 
-var<workgroup> halves: array<vec2<f32>, 64>;
+// Threads that judge a model.
+const JUDGES: u32 = 256u;
+var<workgroup> halves: array<vec2<f32>, 256>;
+
+// What a row adds to the sum of log densities. Rows that fill a batch are copies of others, and finite
+// where those are.
+fn density_of(i: u32, model: u32) -> f32 {
+    let row = model * p.per_model + min(i, p.per_model - 1u);
+    let density = x[p.share * p.rows + row] * x[p.log_prob * p.rows + row];
+    return select(0.0, density, i < p.per_model);
+}
+
+fn square_of(i: u32, model: u32) -> f32 {
+    let at = min(i, p.theta_len - 1u);
+    let d = s[p.dtheta + model * p.theta_len + at] * s[section(4u, model) + at];
+    return select(0.0, d * d, i < p.theta_len);
+}
 
 // A model's sum of log densities, and the length of its gradient. A model for which either is not
 // finite waits until it is told anew.
-@compute @workgroup_size(64)
+@compute @workgroup_size(256)
 fn judge(
     @builtin(workgroup_id) group: vec3<u32>,
     @builtin(local_invocation_index) lane: u32,
 ) {
     let model = group.x;
-    var total = vec2(0.0);
-    for (var i = lane; i < p.per_model; i += 64u) {
-        let row = model * p.per_model + i;
-        // The rows that fill a batch are copies of others, and finite where those are.
-        total.x += x[p.share * p.rows + row] * x[p.log_prob * p.rows + row];
+    // Four at once: none waits for another to come from memory.
+    var density = vec4(0.0);
+    for (var i = lane; i < p.per_model; i += 4u * JUDGES) {
+        density += vec4(
+            density_of(i, model),
+            density_of(i + JUDGES, model),
+            density_of(i + 2u * JUDGES, model),
+            density_of(i + 3u * JUDGES, model),
+        );
     }
-    for (var i = lane; i < p.theta_len; i += 64u) {
-        let d = s[p.dtheta + model * p.theta_len + i] * s[section(4u, model) + i];
-        total.y += d * d;
+    var square = vec4(0.0);
+    for (var i = lane; i < p.theta_len; i += 4u * JUDGES) {
+        square += vec4(
+            square_of(i, model),
+            square_of(i + JUDGES, model),
+            square_of(i + 2u * JUDGES, model),
+            square_of(i + 3u * JUDGES, model),
+        );
     }
+    var total = vec2(density.x, square.x) + vec2(density.y, square.y);
+    total += vec2(density.z, square.z) + vec2(density.w, square.w);
     halves[lane] = total;
-    for (var size = 32u; size > 0u; size = size / 2u) {
+    for (var size = JUDGES / 2u; size > 0u; size = size / 2u) {
         workgroupBarrier();
         if (lane < size) { halves[lane] += halves[lane + size]; }
     }

@@ -7,12 +7,13 @@ use fluxlet_backend::{Failed, Stack};
 use crate::device::{Call, Device, Step};
 use crate::kernel::{Kernel, Way};
 use crate::memory::Share;
+use crate::script::{Product, Stage};
 
 /// Rows of a workgroup.
 pub(crate) const GROUP: u32 = 64;
 /// Rows of a part of a sum, as in `rows.wgsl`.
 pub(crate) const PART: usize = 256;
-/// Rows and columns of a tile of a network's gradient, as there.
+/// Rows and columns of a tile of a network's gradient, as there, and outputs of one of `product.wgsl`.
 const TILE: usize = 32;
 
 /// What is asked of the device.
@@ -26,7 +27,8 @@ pub(crate) enum Task {
 /// A kernel that is ready to run, and the sums behind it.
 struct Pass {
     kernel: Kernel,
-    pipeline: wgpu::ComputePipeline,
+    /// Of each stage that does something.
+    pipelines: Vec<Option<wgpu::ComputePipeline>>,
     /// First columns of what it reads and writes.
     reads: usize,
     writes: usize,
@@ -53,6 +55,8 @@ pub(crate) struct Plan {
     pub(crate) log_prob: usize,
     share: usize,
     load: wgpu::ComputePipeline,
+    product: wgpu::ComputePipeline,
+    product_backward: wgpu::ComputePipeline,
     sum: wgpu::ComputePipeline,
     outer: wgpu::ComputePipeline,
     join: wgpu::ComputePipeline,
@@ -85,6 +89,8 @@ impl Plan {
             log_prob,
             share: log_prob + 1,
             load: device.rows_pipeline("load")?,
+            product: device.product_pipeline("product")?,
+            product_backward: device.product_pipeline("product_backward")?,
             sum: device.rows_pipeline("sum")?,
             outer: device.rows_pipeline("outer")?,
             join: device.rows_pipeline("join")?,
@@ -129,13 +135,20 @@ impl Plan {
         [reads, writes]: [usize; 2],
         w_at: usize,
     ) -> Result<(), Failed> {
-        let pipeline = device.pipeline(&kernel.text)?;
+        let pipelines = kernel
+            .stages
+            .iter()
+            .map(|Stage { text, .. }| match text.is_empty() {
+                true => Ok(None),
+                false => device.pipeline(text).map(Some),
+            })
+            .collect::<Result<_, Failed>>()?;
         let numbers = self.tabulate_numbers(&kernel.shares);
         let tiles = self.tabulate_tiles(&kernel.shares);
         self.kept = self.kept.max(kernel.columns);
         self.passes.push(Pass {
             kernel,
-            pipeline,
+            pipelines,
             reads,
             writes,
             w_at,
@@ -188,7 +201,8 @@ impl Plan {
 
     /// Calls in a submission, at most.
     pub(crate) fn calls(&self) -> usize {
-        2 + 3 * self.passes.len()
+        let own = |pass: &Pass| 2 + 2 * pass.pipelines.len();
+        2 + self.passes.iter().map(own).sum::<usize>()
     }
 
     /// What every kernel is told that sees `rows` rows of each of `models`.
@@ -211,9 +225,28 @@ impl Plan {
         }
     }
 
+    /// A product of the network of a pass.
+    fn product(&self, product: Product, call: Call) -> Step {
+        let Product { backward, weight, outputs, inputs, reads, writes, begins } = product;
+        let pipeline = if backward { &self.product_backward } else { &self.product };
+        let call = Call {
+            w_at: call.w_at + weight as u32,
+            outputs: outputs as u32,
+            inputs: inputs as u32,
+            reads: reads as u32,
+            writes: writes as u32,
+            begins: u32::from(begins),
+            ..call
+        };
+        let groups =
+            [call.per_model.div_ceil(GROUP), product.written().div_ceil(TILE) as u32, call.models];
+        Step { pipeline: pipeline.clone(), call, groups }
+    }
+
     /// The steps of a call; `first` where its sums are not added to those of another.
     pub(crate) fn steps(&self, call: Call, first: bool) -> Vec<Step> {
         let by_rows = [call.rows.div_ceil(GROUP), 1, 1];
+        let by_models = [call.per_model.div_ceil(GROUP), call.models, 1];
         let step = |pipeline: &wgpu::ComputePipeline, call, groups| Step {
             pipeline: pipeline.clone(),
             call,
@@ -228,7 +261,16 @@ impl Plan {
                 begins: u32::from(pass.begins),
                 ..call
             };
-            steps.push(step(&pass.pipeline, call, by_rows));
+            for (Stage { first, product, .. }, pipeline) in
+                pass.kernel.stages.iter().zip(&pass.pipelines)
+            {
+                if let Some(pipeline) = pipeline {
+                    let call = Call { first: *first as u32, ..call };
+                    steps.push(step(pipeline, call, by_models));
+                }
+                let products = product.filter(|product| product.written() > 0);
+                steps.extend(products.map(|product| self.product(product, call)));
+            }
             for (pipeline, (at, count)) in [(&self.sum, pass.numbers), (&self.outer, pass.tiles)] {
                 if count > 0 {
                     let call = Call { table_at: at as u32, ..call };

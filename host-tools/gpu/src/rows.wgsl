@@ -64,22 +64,26 @@ fn sum(
 }
 
 const TILE: u32 = 32u;
-const DEPTH: u32 = 16u;
-var<workgroup> above: array<f32, 512>;
-var<workgroup> beside: array<f32, 512>;
+const DEPTH: u32 = 32u;
+// [DEPTH, TILE] numbers of dout and of x, 4 side by side, where `slot` says.
+var<workgroup> above: array<vec4<f32>, 256>;
+var<workgroup> beside: array<vec4<f32>, 256>;
 
-// Where the weight of a column (0 is the bias) of a row stands among those of a product.
-fn place(row: u32, column: u32, rows: u32, columns: u32) -> u32 {
-    var first = 0u;
-    for (var size = 8u; size > 1u; size = size / 2u) {
-        let past = first + (rows - first) / size * size;
-        if (row < past) {
-            let block = first + (row - first) / size * size;
-            return block * (columns + 1u) + size * column + row - block;
-        }
-        first = past;
-    }
-    return first * (columns + 1u) + column;
+// Quads of one row of the tile stand in an order that differs from row to row, so that threads that
+// store the same quad of neighbouring rows do not wait for each other.
+fn slot(depth: u32, quad: u32) -> u32 {
+    return 8u * depth + (quad ^ (depth % 8u));
+}
+
+// A row's sums to 4 weights side by side.
+fn store_sums(begin: u32, row: u32, column: u32, rows: u32, columns: u32, values: vec4<f32>) {
+    if (row >= rows) { return; }
+    let at = place(row, rows, columns);
+    let first = begin + at.x + column * at.y;
+    if (column <= columns) { sums[first] = values.x; }
+    if (column + 1u <= columns) { sums[first + at.y] = values.y; }
+    if (column + 2u <= columns) { sums[first + 2u * at.y] = values.z; }
+    if (column + 3u <= columns) { sums[first + 3u * at.y] = values.w; }
 }
 
 // A tile of 32 x 32 weights of a network's product, in one part of a model's rows. The table has for
@@ -99,45 +103,52 @@ fn outer(
     let first_row = table[head + 5u];
     let first_column = table[head + 6u];
     let range = part_of(group.z, group.y);
-    let mine = vec2(4u * (lane / 8u), 4u * (lane % 8u));
     var total = mat4x4<f32>();
     for (var begin = range.x; begin < range.y; begin += DEPTH) {
-        for (var i = lane; i < TILE * DEPTH; i += 64u) {
-            let sample = begin + i % DEPTH;
-            let j = first_row + i / DEPTH;
-            let c = first_column + i / DEPTH;
-            let inside = sample < range.y;
-            var d = 0.0;
-            if (inside && j < rows) { d = g[(dout + j) * p.rows + sample]; }
-            above[i] = d;
-            var v = 0.0;
-            if (inside && c == 0u) { v = 1.0; }
-            if (inside && c > 0u && c <= columns) { v = g[(inputs + c - 1u) * p.rows + sample]; }
-            beside[i] = v;
+        for (var i = lane; i < TILE * DEPTH / 4u; i += 64u) {
+            // Neighbours load neighbouring rows; instead of what is not there: the last one.
+            let there = begin + i % DEPTH < range.y;
+            let sample = min(begin + i % DEPTH, range.y - 1u);
+            let j = first_row + 4u * (i / DEPTH);
+            let last = rows - 1u;
+            let d = vec4(
+                g[(dout + min(j, last)) * p.rows + sample],
+                g[(dout + min(j + 1u, last)) * p.rows + sample],
+                g[(dout + min(j + 2u, last)) * p.rows + sample],
+                g[(dout + min(j + 3u, last)) * p.rows + sample],
+            );
+            // The first column is that of the bias, which stands beside ones.
+            let c = first_column + 4u * (i / DEPTH);
+            let left = max(c, 1u) - 1u;
+            let end = columns - 1u;
+            let v = vec4(
+                g[(inputs + min(left, end)) * p.rows + sample],
+                g[(inputs + min(c, end)) * p.rows + sample],
+                g[(inputs + min(c + 1u, end)) * p.rows + sample],
+                g[(inputs + min(c + 2u, end)) * p.rows + sample],
+            );
+            let at = slot(i % DEPTH, i / DEPTH);
+            above[at] = select(vec4(0.0), d, there);
+            beside[at] = vec4(select(v.x, 1.0, c == 0u), v.yzw);
         }
         workgroupBarrier();
         for (var s = 0u; s < DEPTH; s++) {
-            let a = mine.x * DEPTH + s;
-            let b = mine.y * DEPTH + s;
-            let d = vec4(above[a], above[a + DEPTH], above[a + 2u * DEPTH], above[a + 3u * DEPTH]);
-            let v = vec4(beside[b], beside[b + DEPTH], beside[b + 2u * DEPTH], beside[b + 3u * DEPTH]);
-            total[0] += d.x * v;
-            total[1] += d.y * v;
-            total[2] += d.z * v;
-            total[3] += d.w * v;
+            let d = above[slot(s, lane / 8u)];
+            let v = beside[slot(s, lane % 8u)];
+            total[0] = fma(vec4(d.x), v, total[0]);
+            total[1] = fma(vec4(d.y), v, total[1]);
+            total[2] = fma(vec4(d.z), v, total[2]);
+            total[3] = fma(vec4(d.w), v, total[3]);
         }
         workgroupBarrier();
     }
     let base = (group.z * p.parts + group.y) * p.w_len + p.w_at + weight;
-    for (var j = 0u; j < 4u; j++) {
-        for (var c = 0u; c < 4u; c++) {
-            let row = first_row + mine.x + j;
-            let column = first_column + mine.y + c;
-            if (row < rows && column <= columns) {
-                sums[base + place(row, column, rows, columns)] = total[j][c];
-            }
-        }
-    }
+    let row = first_row + 4u * (lane / 8u);
+    let column = first_column + 4u * (lane % 8u);
+    store_sums(base, row, column, rows, columns, total[0]);
+    store_sums(base, row + 1u, column, rows, columns, total[1]);
+    store_sums(base, row + 2u, column, rows, columns, total[2]);
+    store_sums(base, row + 3u, column, rows, columns, total[3]);
 }
 
 // The parts of every sum, added to the gradient.

@@ -26,7 +26,10 @@ pub(crate) struct Written(u32);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Truth(Written);
 
-/// Statements in the order of their execution.
+/// Statements behind a value that is rather kept than computed again.
+const MUCH: usize = 16;
+
+/// Statements in the order of their execution, in stages: a product ends each but the last.
 #[derive(Debug, Default)]
 pub(crate) struct Script {
     statements: Vec<Statement>,
@@ -38,27 +41,67 @@ pub(crate) struct Script {
     known: Vec<f32>,
     /// Those that were read as positions.
     pub(crate) positions: BTreeMap<usize, u32>,
-    /// Numbers that products read and write.
-    memory: usize,
-    /// Columns of [`Self::keep`].
+    /// Columns of what a row keeps.
     pub(crate) columns: usize,
+    /// Where values that stand side by side were kept.
+    kept: HashMap<Vec<Written>, usize>,
+    /// Where a value was kept first, and in which stage: later ones read it there.
+    homes: HashMap<Written, (usize, usize)>,
+    products: Vec<Product>,
 }
 
 #[derive(Debug)]
 struct Statement {
-    text: String,
-    uses: Vec<Written>,
     kind: Kind,
+    uses: Vec<Written>,
+    stage: usize,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 enum Kind {
     /// `let v7 = text;`.
-    Value,
-    /// The text, if what it leaves is used.
-    Work,
+    Value(String),
+    /// The same of what holds or does not.
+    Truth(String),
+    /// The value of a column.
+    Read(usize),
     /// The text.
-    Store,
+    Store(String),
+    /// Keeps the value in a column.
+    Keep(usize),
+}
+
+/// A product of a network, which all rows wait for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Product {
+    /// x → y = b + W·x, or dy → dx += Wᵀ·dy.
+    pub(crate) backward: bool,
+    /// Where its weights begin, and their rows and columns.
+    pub(crate) weight: usize,
+    pub(crate) outputs: usize,
+    pub(crate) inputs: usize,
+    /// First columns of what it reads and writes.
+    pub(crate) reads: usize,
+    pub(crate) writes: usize,
+    /// Whether it begins a sum, or adds to what it writes.
+    pub(crate) begins: bool,
+}
+
+impl Product {
+    /// Columns that it writes.
+    pub(crate) fn written(&self) -> usize {
+        if self.backward { self.inputs } else { self.outputs }
+    }
+}
+
+/// What each row does, and the product that follows.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    /// Empty where there is nothing to do.
+    pub(crate) text: String,
+    /// The lowest column that it uses, from which it counts.
+    pub(crate) first: usize,
+    pub(crate) product: Option<Product>,
 }
 
 /// What `write` writes of a layer whose weights are `known`.
@@ -66,7 +109,9 @@ pub(crate) fn script(known: &[f32], write: impl FnOnce()) -> Script {
     let fresh = Script { known: known.to_vec(), ..Script::default() };
     SCRIPT.replace(fresh);
     write();
-    SCRIPT.take()
+    let mut script = SCRIPT.take();
+    script.keep_across_stages();
+    script
 }
 
 fn with<T>(edit: impl FnOnce(&mut Script) -> T) -> T {
@@ -74,46 +119,132 @@ fn with<T>(edit: impl FnOnce(&mut Script) -> T) -> T {
 }
 
 impl Script {
-    fn push(&mut self, text: String, uses: &[Written], kind: Kind) -> Written {
-        self.statements.push(Statement { text, uses: uses.to_vec(), kind });
+    fn push(&mut self, kind: Kind, uses: &[Written]) -> Written {
+        let stage = self.products.len();
+        self.statements.push(Statement { kind, uses: uses.to_vec(), stage });
         Written(self.statements.len() as u32 - 1)
     }
 
     /// A value; the same text means the same value, which is not computed twice.
     fn value(&mut self, text: String, uses: &[Written]) -> Written {
+        self.once(Kind::Value(text.clone()), text, uses)
+    }
+
+    fn once(&mut self, kind: Kind, text: String, uses: &[Written]) -> Written {
         if let Some(known) = self.values.get(&text) {
             return *known;
         }
-        let value = self.push(text.clone(), uses, Kind::Value);
+        let value = self.push(kind, uses);
         self.values.insert(text, value);
         value
     }
 
-    /// Numbers of memory that the script needs, at least 1.
-    pub(crate) fn memory(&self) -> usize {
-        self.memory.max(1)
+    /// Keeps values side by side; the first of their columns.
+    fn keep(&mut self, values: &[Written]) -> usize {
+        if let Some(first) = self.kept.get(values) {
+            return *first;
+        }
+        let first = self.columns;
+        self.columns += values.len();
+        self.kept.insert(values.to_vec(), first);
+        for (column, value) in (first..).zip(values) {
+            self.homes.entry(*value).or_insert((column, self.products.len()));
+            self.push(Kind::Keep(column), &[*value]);
+        }
+        first
     }
 
-    /// The statements that lead to something.
-    pub(crate) fn text(&self) -> String {
-        let mut used = vec![false; self.statements.len()];
-        for (i, statement) in self.statements.iter().enumerate().rev() {
-            used[i] |= statement.kind == Kind::Store;
-            if used[i] {
-                statement.uses.iter().for_each(|Written(operand)| used[*operand as usize] = true);
+    /// The column where a stage finds the value of a statement.
+    fn home(&self, i: usize, stage: usize) -> Option<usize> {
+        match self.statements[i].kind {
+            Kind::Read(column) => Some(column),
+            _ => {
+                let (column, kept) = self.homes.get(&Written(i as u32))?;
+                (*kept < stage).then_some(*column)
             }
         }
+    }
+
+    /// Which statements a stage needs.
+    fn needed(&self, stage: usize) -> Vec<bool> {
+        let mut needed = vec![false; self.statements.len()];
+        for (i, Statement { kind, uses, stage: own }) in self.statements.iter().enumerate().rev() {
+            needed[i] |= *own == stage && matches!(kind, Kind::Store(_) | Kind::Keep(_));
+            if needed[i] && self.home(i, stage).is_none() {
+                uses.iter().for_each(|Written(operand)| needed[*operand as usize] = true);
+            }
+        }
+        needed
+    }
+
+    /// Keeps what takes long to compute and is needed in a later stage than its own.
+    fn keep_across_stages(&mut self) {
+        let mut work: Vec<usize> = Vec::with_capacity(self.statements.len());
+        for Statement { uses, .. } in &self.statements {
+            let operands: usize = uses.iter().map(|Written(operand)| work[*operand as usize]).sum();
+            work.push((1 + operands).min(MUCH));
+        }
+        for stage in (1..=self.products.len()).rev() {
+            let mut needed = self.needed(stage);
+            while let Some(i) = (0..work.len()).rev().find(|i| {
+                let Statement { kind, stage: own, .. } = &self.statements[*i];
+                needed[*i]
+                    && *own < stage
+                    && work[*i] >= MUCH
+                    && matches!(kind, Kind::Value(_))
+                    && self.home(*i, stage).is_none()
+            }) {
+                let (column, own) = (self.columns, self.statements[i].stage);
+                self.columns += 1;
+                self.homes.insert(Written(i as u32), (column, own));
+                let uses = vec![Written(i as u32)];
+                self.statements.push(Statement { kind: Kind::Keep(column), uses, stage: own });
+                // What it is computed from is no longer needed here.
+                needed = self.needed(stage);
+            }
+        }
+    }
+
+    /// The stages, in their order.
+    pub(crate) fn stages(&self) -> Vec<Stage> {
+        (0..=self.products.len()).map(|stage| self.stage(stage)).collect()
+    }
+
+    /// The statements of a stage that lead to something. What an earlier one kept is read, anything else
+    /// computed once more.
+    fn stage(&self, stage: usize) -> Stage {
+        let used = self.needed(stage);
+        let home = |i: usize| self.home(i, stage);
+        let mut first = usize::MAX;
+        for i in (0..used.len()).filter(|i| used[*i]) {
+            let kept = match self.statements[i].kind {
+                Kind::Keep(column) => Some(column),
+                _ => home(i),
+            };
+            first = kept.map_or(first, |column| first.min(column));
+        }
+        let column = |c: usize| format!("g[(p.first + {}u) * p.rows + row]", c - first);
         let mut text = String::new();
-        for (i, (Statement { text: own, kind, .. }, _)) in
-            self.statements.iter().zip(&used).enumerate().filter(|(_, (_, used))| **used)
-        {
-            let line = match kind {
-                Kind::Value => writeln!(text, "    let v{i} = {own};"),
-                Kind::Work | Kind::Store => writeln!(text, "    {own}"),
+        for (i, Statement { kind, uses, .. }) in self.statements.iter().enumerate() {
+            if !used[i] {
+                continue;
+            }
+            let line = match (kind, home(i)) {
+                (Kind::Store(own), _) => writeln!(text, "    {own}"),
+                (Kind::Keep(c), _) => {
+                    let Written(value) = uses[0];
+                    writeln!(text, "    {} = v{value};", column(*c))
+                }
+                (_, Some(c)) => writeln!(text, "    let v{i} = {};", column(c)),
+                (Kind::Value(own) | Kind::Truth(own), None) => {
+                    writeln!(text, "    let v{i} = {own};")
+                }
+                (Kind::Read(_), None) => unreachable!("a column is where it is"),
             };
             line.expect("a string takes every line");
         }
-        text
+        let first = if first == usize::MAX { 0 } else { first };
+        Stage { text, first, product: self.products.get(stage).copied() }
     }
 }
 
@@ -154,41 +285,62 @@ pub(crate) fn weight_at(i: usize, stride: usize, Written(index): Written) -> Wri
 
 /// Executes `place = value;`.
 pub(crate) fn store(place: &str, Written(value): Written) {
-    with(|script| script.push(format!("{place} = v{value};"), &[Written(value)], Kind::Store));
+    let store = Kind::Store(format!("{place} = v{value};"));
+    with(|script| script.push(store, &[Written(value)]));
 }
 
 /// Keeps numbers of the row for the sums over all rows; the first of their columns.
 pub(crate) fn keep(values: &[Written]) -> usize {
-    let first = with(|script| {
-        script.columns += values.len();
-        script.columns - values.len()
-    });
-    for (i, value) in values.iter().enumerate() {
-        store(&format!("g[{}u * p.rows + row]", first + i), *value);
-    }
-    first
+    with(|script| script.keep(values))
 }
 
-/// Puts `inputs` and `outputs` into memory, lets `call` work on them (it is told where the outputs are)
-/// and reads the outputs.
-pub(crate) fn in_memory(
-    inputs: &[Written],
-    outputs: &mut [Written],
-    call: impl FnOnce(usize) -> String,
-) {
+/// The product of weights from `weight` on with `inputs`.
+pub(crate) fn product(weight: usize, inputs: &[Written], outputs: &mut [Written]) {
+    let (rows, columns) = (outputs.len(), inputs.len());
+    multiply(inputs, outputs, |reads, writes| Product {
+        backward: false,
+        weight,
+        outputs: rows,
+        inputs: columns,
+        reads,
+        writes,
+        begins: true,
+    });
+}
+
+/// Adds the product of the same weights, transposed, with `outputs` to `inputs`.
+pub(crate) fn product_backward(weight: usize, outputs: &[Written], inputs: &mut [Written]) {
+    let (rows, columns, zero) = (outputs.len(), inputs.len(), zero());
+    let begins = inputs.iter().all(|input| *input == zero);
+    if !begins {
+        let before = inputs.to_vec();
+        with(|script| {
+            // Behind what the product reads, where it writes.
+            script.keep(outputs);
+            for (column, value) in (script.columns..).zip(before) {
+                script.push(Kind::Keep(column), &[value]);
+            }
+        });
+    }
+    multiply(outputs, inputs, |reads, writes| Product {
+        backward: true,
+        weight,
+        outputs: rows,
+        inputs: columns,
+        reads,
+        writes,
+        begins,
+    });
+}
+
+fn multiply(from: &[Written], to: &mut [Written], product: impl FnOnce(usize, usize) -> Product) {
     with(|script| {
-        let mut text = String::new();
-        let both = inputs.iter().chain(&*outputs);
-        for (i, Written(value)) in both.clone().enumerate() {
-            write!(text, "m[{i}] = v{value}; ").expect("a string takes every line");
-        }
-        text += &call(inputs.len());
-        let uses: Vec<Written> = both.copied().collect();
-        script.memory = script.memory.max(uses.len());
-        let work = script.push(text, &uses, Kind::Work);
-        for (i, output) in outputs.iter_mut().enumerate() {
-            // Not by `value`: the next call writes to the same place.
-            *output = script.push(format!("m[{}]", inputs.len() + i), &[work], Kind::Value);
+        let reads = script.keep(from);
+        let writes = script.columns;
+        script.columns += to.len();
+        script.products.push(product(reads, writes));
+        for (column, to) in (writes..).zip(to) {
+            *to = script.push(Kind::Read(column), &[]);
         }
     });
 }
@@ -210,6 +362,12 @@ fn unary(function: &str, Written(a): Written) -> Written {
 fn binary(operator: &str, Written(a): Written, Written(b): Written) -> Written {
     let text = format!("v{a} {operator} v{b}");
     with(|script| script.value(text, &[Written(a), Written(b)]))
+}
+
+fn truth(operator: &str, Written(a): Written, Written(b): Written) -> Truth {
+    let text = format!("v{a} {operator} v{b}");
+    let uses = [Written(a), Written(b)];
+    Truth(with(|script| script.once(Kind::Truth(text.clone()), text, &uses)))
 }
 
 fn call2(function: &str, Written(a): Written, Written(b): Written) -> Written {
@@ -268,10 +426,10 @@ impl Real for Written {
         expression(literal(value as f32))
     }
     fn ge(self, other: Self) -> Truth {
-        Truth(binary(">=", self, other))
+        truth(">=", self, other)
     }
     fn and(Truth(a): Truth, Truth(b): Truth) -> Truth {
-        Truth(binary("&&", a, b))
+        truth("&&", a, b)
     }
     fn all(_: Truth) -> bool {
         // Of which rows it holds is not known yet.
@@ -360,7 +518,7 @@ impl Real for Written {
     ) {
         let zero = index.lift(0.0);
         for k in 0..bins {
-            let hit = Truth(binary("==", index, index.lift(k as f32)));
+            let hit = truth("==", index, index.lift(k as f32));
             for (entry, value) in table[stride * k..].iter_mut().zip(values) {
                 *entry = *entry + Self::select(hit, value, zero);
             }
