@@ -151,7 +151,7 @@ pub fn fit_together(
     gpu: &Gpu,
     mut done: impl FnMut(Vec<Trained>),
 ) -> Result<(), Error> {
-    let mut runners = members.into_iter().map(Runner::new).collect::<Result<Vec<_>, _>>()?;
+    let mut runners = members.into_par_iter().map(Runner::new).collect::<Result<Vec<_>, _>>()?;
     let mut most = 1;
     if let Some(Runner { plan, w, .. }) = runners.first() {
         match gpu.most_models(&plan.stack, w, batch(&runners)) {
