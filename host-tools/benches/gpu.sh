@@ -22,13 +22,4 @@ FLUXLET_GPU_REQUIRED=1 cargo test --release -p fluxlet-gpu -- --nocapture --test
 FLUXLET_GPU_REQUIRED=1 cargo test --release -p fluxlet-tools --test gpu -- --nocapture --test-threads 1
 
 echo "== Speed"
-"$fluxlet" bench --device "$gpu"
-
-[[ -n $python ]] || exit 0
-echo "== Training steps in other libraries, batch 8192, on torch's CUDA device"
-for peer in "zuko" "zuko --compile" "nflows" "pyro"; do
-    read -r name options <<<"$peer"
-    # shellcheck disable=SC2086 # the options are words
-    "$python" "host-tools/benches/peers/peer_$name.py" $options --device cuda --batch 8192 --rounds 1 ||
-        echo "peer $peer: it could not be measured"
-done
+"$fluxlet" bench --device "$gpu" ${python:+--peers --python "$python"}

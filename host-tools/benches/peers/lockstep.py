@@ -18,6 +18,8 @@ DIM, BINS, WIDTH, BOUND = 8, 8, 64, 5.0
 COUPLINGS, AUTOREGRESSIVES = 5, 3
 # The rotation stack: L = 4 times [Householder product of M = 4 -> spline of K = 12], D = 16.
 ROTATION_DIM, ROTATIONS, REFLECTIONS, ROTATION_BINS = 16, 4, 4, 12
+# One model of a fleet: L = 2 times a product of M = 4 and a spline of K = 8, D = 8.
+FLEET_ROTATIONS, FLEET_BATCH = 2, 128
 
 TRAIN_BATCH, SCORE_BATCH, SAMPLE_BATCH = 512, 4096, 1024
 # Where torch computes.

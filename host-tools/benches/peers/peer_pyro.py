@@ -13,15 +13,16 @@ with lockstep.imports():
 
     import torch_tasks
 from lockstep import BINS, BOUND, COUPLINGS, DIM, REFLECTIONS, ROTATION_BINS, ROTATION_DIM, ROTATIONS, WIDTH
+from lockstep import FLEET_BATCH, FLEET_ROTATIONS
 
 
-def finish(dim, layers):
+def finish(dim, layers, batch=None):
     flow = dist.TransformedDistribution(dist.Normal(torch.zeros(dim), torch.ones(dim)).to_event(1), layers)
     modules = [layer for layer in layers if isinstance(layer, torch.nn.Module)]
     parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
     sample = lambda count: flow.sample((count,))
     # A transform remembers its last value, which is stale as soon as a parameter has moved.
-    return torch_tasks.tasks(flow.log_prob, sample, parameters, dim, settle=flow.clear_cache)
+    return torch_tasks.tasks(flow.log_prob, sample, parameters, dim, settle=flow.clear_cache, batch=batch)
 
 
 @lockstep.flow("train", "log_prob", "sample")
@@ -38,16 +39,28 @@ def coupling():
     return finish(DIM, layers)
 
 
-@lockstep.flow("train", "log_prob", "sample")
-def rotation():
+def rotations(dim, count, bins, batch=None):
     torch.manual_seed(0)
     layers = []
-    for _ in range(ROTATIONS):
-        layers.append(transforms.Spline(ROTATION_DIM, ROTATION_BINS, BOUND, "quadratic"))
-        layers.append(transforms.Householder(ROTATION_DIM, REFLECTIONS))
-    return finish(ROTATION_DIM, layers)
+    for _ in range(count):
+        layers.append(transforms.Spline(dim, bins, BOUND, "quadratic"))
+        layers.append(transforms.Householder(dim, REFLECTIONS))
+    return finish(dim, layers, batch)
+
+
+@lockstep.flow("train", "log_prob", "sample")
+def rotation():
+    return rotations(ROTATION_DIM, ROTATIONS, ROTATION_BINS)
+
+
+@lockstep.flow("train")
+def fleet():
+    """One model of a fleet."""
+    return rotations(DIM, FLEET_ROTATIONS, BINS, FLEET_BATCH)
 
 
 torch.set_num_threads(options.threads)
 flows = {"coupling": coupling, "rotation": rotation}
+if lockstep.DEVICE != "cpu":
+    flows["fleet"] = fleet
 lockstep.serve(options, "Pyro", version("pyro-ppl"), flows)

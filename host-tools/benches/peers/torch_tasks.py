@@ -8,15 +8,15 @@ import lockstep
 torch.set_default_device(lockstep.DEVICE)
 
 
-def tasks(log_prob, sample, parameters, dim, settle=lambda: None, fused=False):
-    """One call of each task; `settle` is what a library wants after every call."""
+def tasks(log_prob, sample, parameters, dim, settle=lambda: None, fused=False, batch=None):
+    """One call of each task; `settle` is what a library wants after every call, `batch` the rows of a step."""
     generator = torch.Generator(lockstep.DEVICE).manual_seed(0)
     data = torch.randn(lockstep.ROWS, dim, generator=generator)
     optimizer = torch.optim.Adam(parameters, lr=lockstep.LEARNING_RATE, fused=fused)
     if lockstep.DEVICE != "cpu":
         # A call is over when the device has done it.
         own, settle = settle, lambda: (own(), torch.cuda.synchronize())
-    training = lockstep.batches(data, lockstep.TRAIN_BATCH)
+    training = lockstep.batches(data, batch or lockstep.TRAIN_BATCH)
     scoring = lockstep.batches(data, lockstep.SCORE_BATCH)
 
     def train():

@@ -17,6 +17,8 @@ pub enum Flow {
     Autoregressive,
     /// L = 4 times a Householder product of M = 4 and a rational-quadratic spline of K = 12; D = 16.
     Rotation,
+    /// One of many small models: L = 2 times such a product and a spline of K = 8; D = 8. On GPUs only.
+    Fleet,
 }
 
 /// What is done with it.
@@ -32,7 +34,7 @@ pub enum Task {
 }
 
 impl Flow {
-    /// Every flow.
+    /// Every flow that a CPU is measured with.
     pub const ALL: [Self; 3] = [Self::Coupling, Self::Autoregressive, Self::Rotation];
 
     /// Its name, as on the command line of the peers' scripts.
@@ -41,6 +43,7 @@ impl Flow {
             Self::Coupling => "coupling",
             Self::Autoregressive => "autoregressive",
             Self::Rotation => "rotation",
+            Self::Fleet => "fleet",
         }
     }
 
@@ -59,6 +62,10 @@ impl Flow {
                     ..Default::default()
                 };
                 flow.stack(16, 0, false).expect("a rotation stack has no limits here")
+            }
+            Self::Fleet => {
+                let flow = FlowConfig { components: 1, ..Default::default() };
+                flow.stack(8, 0, false).expect("a rotation stack has no limits here")
             }
         }
     }
@@ -151,6 +158,7 @@ mod tests {
         let network = 5 * 64 + 65 * 64 + 65 * 4 * 23;
         assert_eq!(sizes(Flow::Coupling), (8, 10, 2 * 8 + 5 * network));
         assert_eq!(sizes(Flow::Rotation), (16, 12, 4 * (2 * 16 + 4 * 16 + 16 * (3 * 12 - 1))));
+        assert_eq!(sizes(Flow::Fleet), (8, 6, 2 * (2 * 8 + 4 * 8 + 8 * (3 * 8 - 1))));
         assert_eq!(sizes(Flow::Autoregressive).1, 6);
     }
 }

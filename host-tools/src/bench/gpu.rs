@@ -1,27 +1,30 @@
-//! A GPU beside the CPU: steps of one model, of many side by side, and rows scored, by the clock.
+//! A GPU beside the CPU: steps of one model, of many side by side, and rows scored, by the clock; and other
+//! libraries on the same GPU, in turns with ours.
 
 use core::fmt;
+use std::path::Path;
+use std::thread::available_parallelism;
 use std::time::Instant;
 
 use fluxlet_gpu::{Gpu, Moving, Pace, Start};
 use serde::Serialize;
 
-use super::clock::measure;
+use super::clock::{Spread, measure};
 use super::flows::{Flow, Task};
 use super::ours::{normal, start, training_step};
+use super::peers::{Error, PEERS, Peer, Python};
 use crate::backend::{Backend, Cpu, Failed};
 use crate::stack::Stack;
-use crate::train::FlowConfig;
 
 /// Rows of a batch: what a trainer of small flows takes, and what keeps a large device busy.
 const BATCHES: [usize; 2] = [512, 8192];
-/// The autoregressive flow is left out: its kernels have a spline for each number, one behind the other, and a
-/// driver may take minutes to compile them.
-const FLOWS: [Flow; 2] = [Flow::Coupling, Flow::Rotation];
-/// Models of a fleet, numbers of each one's rows, and rows of their batches.
+/// Models of a fleet, and rows of their batches.
 const FLEET: usize = 256;
-const FLEET_DIM: usize = 8;
 const FLEET_BATCH: usize = 128;
+/// Flows whose steps are compared with other libraries', and how often. An autoregressive one takes their
+/// compiler minutes.
+const COMPARED: [Flow; 3] = [Flow::Coupling, Flow::Rotation, Flow::Fleet];
+const ROUNDS: usize = 3;
 /// Rows scored at once.
 const SCORED: usize = 1 << 16;
 /// Steps of one submission at most.
@@ -44,6 +47,25 @@ pub struct OnGpu {
     pub gflops: f64,
 }
 
+/// Steps of another library on the same GPU.
+#[derive(Clone, Debug, Serialize)]
+pub struct Compared {
+    /// The library.
+    pub library: String,
+    /// Its version.
+    pub version: String,
+    /// The flow.
+    pub flow: Flow,
+    /// Rows of a batch.
+    pub batch: usize,
+    /// Steps a second of ours; of a fleet those of all models.
+    pub ours: Spread,
+    /// Steps a second of the library.
+    pub theirs: Spread,
+    /// Ours over theirs, each measured just before.
+    pub ratio: Spread,
+}
+
 /// A GPU and what it does.
 #[derive(Clone, Debug, Serialize)]
 pub struct GpuReport {
@@ -53,6 +75,10 @@ pub struct GpuReport {
     pub limit_gflops: f64,
     /// The table.
     pub lines: Vec<OnGpu>,
+    /// Other libraries.
+    pub compared: Vec<Compared>,
+    /// Libraries that could not be measured, and why.
+    pub left_out: Vec<(String, String)>,
 }
 
 /// Measures for `seconds` of each work; `say` is told what comes next.
@@ -64,7 +90,7 @@ pub fn on_gpu(gpu: &Gpu, seconds: f64, say: impl Fn(String)) -> Result<GpuReport
     say("multiply-adds".to_string());
     let limit_gflops = 1e-9 * gpu.multiply_adds_a_second(seconds)? * 2.0;
     let mut lines = Vec::new();
-    for flow in FLOWS {
+    for flow in Flow::ALL {
         let stack = flow.stack();
         let flop = flow.flop(Task::LogProb) / Task::LogProb.batch() as f64;
         for batch in BATCHES {
@@ -84,18 +110,95 @@ pub fn on_gpu(gpu: &Gpu, seconds: f64, say: impl Fn(String)) -> Result<GpuReport
         lines.push(OnGpu { work, batch: SCORED, gpu: on_gpu, cpu, gflops });
     }
     say(format!("a fleet of {FLEET}"));
-    let stack = FlowConfig::default().stack(FLEET_DIM, 0, false).expect("a stack of this size");
-    let models = FLEET as f64;
-    let on_gpu = models * steps(gpu, &stack, FLEET, FLEET_BATCH, seconds)?;
-    let mut call = training_step(stack.clone(), FLEET_BATCH);
+    let on_gpu = our_steps(gpu, Flow::Fleet, seconds)?;
+    let mut call = training_step(Flow::Fleet.stack(), FLEET_BATCH);
     // Each thread would train models of its own.
     let threads = rayon::current_num_threads() as f64;
     let cpu = threads / measure(seconds, 1, &mut call).cpu_each();
-    let flop: usize = stack.layers.iter().map(|(layer, shape)| layer.multiply_adds(*shape)).sum();
-    let gflops = 1e-9 * STEP * 2.0 * (flop * FLEET_BATCH) as f64 * on_gpu;
-    let work = format!("steps of {FLEET} rotation stacks, D = {FLEET_DIM}");
+    let flop = Flow::Fleet.flop(Task::LogProb) / Task::LogProb.batch() as f64;
+    let gflops = 1e-9 * STEP * flop * FLEET_BATCH as f64 * on_gpu;
+    let work = format!("steps of {FLEET} rotation stacks, D = 8");
     lines.push(OnGpu { work, batch: FLEET_BATCH, gpu: on_gpu, cpu, gflops });
-    Ok(GpuReport { name: gpu.name().to_string(), limit_gflops, lines })
+    let (compared, left_out) = (Vec::new(), Vec::new());
+    Ok(GpuReport { name: gpu.name().to_string(), limit_gflops, lines, compared, left_out })
+}
+
+/// Steps a second of a flow that is compared, of all models of a fleet.
+fn our_steps(gpu: &Gpu, flow: Flow, seconds: f64) -> Result<f64, Failed> {
+    let (count, batch) = compared_size(flow);
+    Ok(count as f64 * steps(gpu, &flow.stack(), count, batch, seconds)?)
+}
+
+/// Models side by side, and rows of a batch.
+fn compared_size(flow: Flow) -> (usize, usize) {
+    if flow == Flow::Fleet { (FLEET, FLEET_BATCH) } else { (1, BATCHES[1]) }
+}
+
+impl GpuReport {
+    /// Measures the same steps in other libraries, on torch's first CUDA device.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Python`] where there is none, or the device failed. A library that is missing is left out
+    /// and named.
+    pub fn compare(
+        &mut self,
+        gpu: &Gpu,
+        python: &Path,
+        seconds: f64,
+        say: impl Fn(String),
+    ) -> anyhow::Result<()> {
+        let python = Python::new(python)?;
+        for peer in PEERS.iter().filter(|peer| peer.on_gpu) {
+            if let Err(error) = self.compare_with(gpu, peer, &python, seconds, &say) {
+                match error.downcast::<Error>() {
+                    Ok(error) => self.left_out.push((peer.name.into(), error.to_string())),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn compare_with(
+        &mut self,
+        gpu: &Gpu,
+        peer: &Peer,
+        python: &Python,
+        seconds: f64,
+        say: impl Fn(String),
+    ) -> anyhow::Result<()> {
+        say(format!("{} starts", peer.name));
+        // All threads, for their compilers; a step waits on one.
+        let threads = available_parallelism().map_or(1, core::num::NonZero::get);
+        let arguments = ["--device", "cuda", "--batch", &BATCHES[1].to_string()].map(String::from);
+        let mut running = python.start(peer, threads, &arguments)?;
+        let version = running.about.version.clone();
+        for flow in COMPARED {
+            if !running.about.tasks.contains_key(&flow) {
+                continue;
+            }
+            say(format!("{}, {} steps", peer.name, flow.name()));
+            // Builds and warms up.
+            running.measure(flow, Task::Train, 0.0)?;
+            let mut pairs = Vec::new();
+            for _ in 0..ROUNDS {
+                let ours = our_steps(gpu, flow, seconds)?;
+                let theirs = running.measure(flow, Task::Train, seconds / threads as f64)?;
+                pairs.push((ours, 1.0 / theirs.wall_each()));
+            }
+            self.compared.push(Compared {
+                library: peer.name.into(),
+                version: version.clone(),
+                flow,
+                batch: compared_size(flow).1,
+                ours: Spread::of(pairs.iter().map(|(ours, _)| *ours)),
+                theirs: Spread::of(pairs.iter().map(|(_, theirs)| *theirs)),
+                ratio: Spread::of(pairs.iter().map(|(ours, theirs)| ours / theirs)),
+            });
+        }
+        Ok(())
+    }
 }
 
 /// Steps a second of each of `count` models that train side by side.
@@ -133,12 +236,17 @@ fn scored(backend: &impl Backend, stack: &Stack, seconds: f64) -> Result<f64, Fa
     Ok(SCORED as f64 / by_the_clock(seconds, &mut call)?)
 }
 
-/// Seconds of a call; the first one, which compiles, is not counted.
+/// Seconds of a call. The first one, which compiles, is not counted, nor half a second behind it: a device
+/// that had nothing to do wakes up slowly.
 fn by_the_clock(
     seconds: f64,
     call: &mut impl FnMut() -> Result<(), Failed>,
 ) -> Result<f64, Failed> {
     call()?;
+    let begin = Instant::now();
+    while begin.elapsed().as_secs_f64() < seconds.min(0.5) {
+        call()?;
+    }
     let (begin, mut calls) = (Instant::now(), 0);
     loop {
         call()?;
@@ -165,6 +273,24 @@ impl fmt::Display for GpuReport {
                 f,
                 "{work:<40}{batch:>7}{gpu:>13.1}{cpu:>13.1}{ratio:>7.2}x{gflops:>10.1}{share:>6.1} %"
             )?;
+        }
+        if !self.compared.is_empty() {
+            writeln!(
+                f,
+                "{:<40}{:>7}{:>13}{:>13}{:>8}",
+                "steps a second, in turns", "batch", "fluxlet", "theirs", "ratio"
+            )?;
+        }
+        for Compared { library, version, flow, batch, ours, theirs, ratio } in &self.compared {
+            let work = format!("{library} {version}, {}", flow.name());
+            writeln!(
+                f,
+                "{work:<40}{batch:>7}{:>13.1}{:>13.1}{:>7.1}x ({:.1} to {:.1})",
+                ours.median, theirs.median, ratio.median, ratio.min, ratio.max
+            )?;
+        }
+        for (library, reason) in &self.left_out {
+            writeln!(f, "{library} was left out: failed to {reason}")?;
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ mod run;
 
 pub use clock::{Spread, Timing};
 pub use flows::{Flow, Task};
-pub use gpu::{GpuReport, OnGpu, on_gpu};
+pub use gpu::{Compared, GpuReport, OnGpu, on_gpu};
 pub use limit::Limit;
 pub use memory::{Error as MemoryError, Peak, peak, peaks};
 pub use ours::start;

@@ -18,17 +18,19 @@ use super::flows::{Flow, Task};
 pub(super) struct Peer {
     /// Name of the library.
     pub(super) name: &'static str,
+    /// Whether it takes `--device` and `--batch`.
+    pub(super) on_gpu: bool,
     script: &'static str,
     arguments: &'static [&'static str],
 }
 
 /// Every library.
 pub(super) const PEERS: [Peer; 5] = [
-    Peer { name: "FlowJAX", script: "peer_flowjax.py", arguments: &[] },
-    Peer { name: "zuko", script: "peer_zuko.py", arguments: &[] },
-    Peer { name: "zuko compiled", script: "peer_zuko.py", arguments: &["--compile"] },
-    Peer { name: "nflows", script: "peer_nflows.py", arguments: &[] },
-    Peer { name: "Pyro", script: "peer_pyro.py", arguments: &[] },
+    Peer { name: "FlowJAX", on_gpu: false, script: "peer_flowjax.py", arguments: &[] },
+    Peer { name: "zuko", on_gpu: true, script: "peer_zuko.py", arguments: &[] },
+    Peer { name: "zuko compiled", on_gpu: true, script: "peer_zuko.py", arguments: &["--compile"] },
+    Peer { name: "nflows", on_gpu: true, script: "peer_nflows.py", arguments: &[] },
+    Peer { name: "Pyro", on_gpu: true, script: "peer_pyro.py", arguments: &[] },
 ];
 
 /// The scripts by name, so that the command needs no clone.
@@ -89,14 +91,20 @@ impl Python {
         Ok(Self { path: path.into(), scripts })
     }
 
-    /// Starts a library with this many threads.
-    pub(super) fn start(&self, peer: &Peer, threads: usize) -> Result<Running, Error> {
+    /// Starts a library with this many threads, and with `more` arguments.
+    pub(super) fn start(
+        &self,
+        peer: &Peer,
+        threads: usize,
+        more: &[String],
+    ) -> Result<Running, Error> {
         let log = self.scripts.path().join("stderr");
         let stderr = File::create(&log).map_err(|source| Error::Scripts { source })?;
         let mut arguments: Vec<OsString> = vec!["-B".into(), "-W".into(), "ignore".into()];
         arguments.push(self.scripts.path().join(peer.script).into());
         arguments.extend(["--threads".into(), threads.to_string().into()]);
         arguments.extend(peer.arguments.iter().map(OsString::from));
+        arguments.extend(more.iter().map(OsString::from));
         let mut child = Command::new(&self.path)
             .args(arguments)
             .stdin(Stdio::piped())

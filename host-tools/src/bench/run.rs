@@ -99,7 +99,7 @@ impl Bench<'_> {
     fn peer(&mut self, python: &Python, peer: &Peer, progress: &mut impl FnMut(String)) {
         let (threads, seconds) = (self.threads(), self.plan.seconds);
         progress(format!("{threads} threads: {} starts", peer.name));
-        let mut running = match python.start(peer, threads) {
+        let mut running = match python.start(peer, threads, &[]) {
             Ok(running) => running,
             Err(error) => return self.leave_out(peer, None, &error),
         };

@@ -49,8 +49,9 @@ pub(super) struct Args {
     /// With --memory: this depth only, in this process
     #[arg(long, value_name = "L", requires = "memory", value_parser = clap::value_parser!(u8).range(1..=64))]
     depth: Option<u8>,
-    /// A GPU beside the CPU instead, by the clock: gpu, or gpu:N as `fluxlet doctor` lists them
-    #[arg(long, value_name = "GPU", conflicts_with_all = ["peers", "memory", "threads"])]
+    /// A GPU beside the CPU instead, by the clock: gpu, or gpu:N as `fluxlet doctor` lists them; --peers
+    /// are the same steps in zuko, nflows and Pyro on torch's first CUDA device
+    #[arg(long, value_name = "GPU", conflicts_with_all = ["memory", "threads"])]
     device: Option<Device>,
     /// Print as JSON
     #[arg(long)]
@@ -92,10 +93,13 @@ fn gpu(args: &Args, device: Device) -> anyhow::Result<ExitCode> {
     let Device::Gpu(number) = device else { bail!("measure: --device names a GPU here") };
     let gpu = processor::open_gpu(number)?;
     let bar = spinner();
-    let seconds = if args.quick { 0.1 } else { 3.0 };
-    let report = bench::on_gpu(&gpu, seconds, |next| bar.set_message(next));
+    let seconds = if args.quick { 0.1 } else { 1.0 };
+    let say = |next| bar.set_message(next);
+    let mut report = bench::on_gpu(&gpu, seconds, say).context("measure the GPU")?;
+    if args.peers {
+        report.compare(&gpu, &args.python, seconds, say).context("measure the peers")?;
+    }
     bar.finish_and_clear();
-    let report = report.context("measure the GPU")?;
     if args.json {
         anstream::println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
