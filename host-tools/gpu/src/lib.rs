@@ -5,9 +5,10 @@
 //! the WGSL that the GPU runs for each row. So every layer of the core, forward, inverse and gradient,
 //! is there from the day it is written, and one formula stands in one place.
 //!
-//! A row is a thread. What the gradient sums over the rows, rows keep in columns, and kernels of
-//! `rows.wgsl` add them in an order that depends on nothing but their number: there are no atomics, and
-//! two runs on one device give the same bits.
+//! A row is a thread, but for the products of networks, where many threads share what they load
+//! (`product.wgsl`): a script ends a stage at each of them. What the gradient sums over the rows, rows keep in
+//! columns, and kernels of `rows.wgsl` add them in an order that depends on nothing but their number: there
+//! are no atomics, and two runs on one device give the same bits.
 
 mod adapter;
 mod constrain;

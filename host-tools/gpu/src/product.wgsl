@@ -17,9 +17,16 @@ struct Sums {
     high: mat4x4<f32>,
 }
 
-// The row of a model that stands at `i` of a workgroup: the last one, where there are no more.
-fn row_of(i: u32, group: vec3<u32>) -> u32 {
-    return group.z * p.per_model + min(GROUP * group.x + i, p.per_model - 1u);
+// 4 rows of a workgroup, from its `first` on: instead of those behind the model's last one, that one.
+fn rows_of(first: u32, group: vec3<u32>) -> vec4<u32> {
+    let rows = vec4(GROUP * group.x + first) + vec4(0u, 1u, 2u, 3u);
+    return vec4(group.z * p.per_model) + min(rows, vec4(p.per_model - 1u));
+}
+
+// A column of 4 rows.
+fn four(column: u32, rows: vec4<u32>) -> vec4<f32> {
+    let at = column * p.rows;
+    return vec4(g[at + rows.x], g[at + rows.y], g[at + rows.z], g[at + rows.w]);
 }
 
 // What a thread loads for the next terms, while it adds those before.
@@ -40,9 +47,8 @@ fn load_terms(first: u32, depth: u32, lane: u32, rows: vec4<u32>) -> mat4x4<f32>
 }
 
 fn load_term(first: u32, depth: u32, k: u32, rows: vec4<u32>) -> vec4<f32> {
-    let at = (first + min(k, max(depth, 1u) - 1u)) * p.rows;
-    let four = vec4(g[at + rows.x], g[at + rows.y], g[at + rows.z], g[at + rows.w]);
-    return select(vec4(0.0), four, k < depth);
+    let term = four(first + min(k, max(depth, 1u) - 1u), rows);
+    return select(vec4(0.0), term, k < depth);
 }
 
 fn store_terms(loaded: mat4x4<f32>, lane: u32) {
@@ -111,17 +117,6 @@ fn store_sums(first: u32, count: u32, lane: u32, sums: Sums, group: vec3<u32>) {
     }
 }
 
-// The rows that a thread loads.
-fn rows_to_load(lane: u32, group: vec3<u32>) -> vec4<u32> {
-    let first = 4u * (lane % 16u);
-    return vec4(
-        row_of(first, group),
-        row_of(first + 1u, group),
-        row_of(first + 2u, group),
-        row_of(first + 3u, group),
-    );
-}
-
 // Where the rows of weights stand that a thread loads.
 struct Places {
     weights: u32,
@@ -157,7 +152,7 @@ fn product(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let weights = group.z * p.w_len + p.w_at;
-    let rows = rows_to_load(lane, group);
+    let rows = rows_of(4u * (lane % 16u), group);
     let first = OUTPUTS * group.y;
     // Instead of an output that is not there: the last one.
     let last = p.outputs - 1u;
@@ -171,33 +166,24 @@ fn product(
     let biases = mat4x4(vec4(bias.x), vec4(bias.y), vec4(bias.z), vec4(bias.w));
     var sums = Sums(biases, biases);
     let loads = first + 4u * (lane % 8u);
-    let row0 = place(min(loads, last), p.outputs, p.inputs);
-    let row1 = place(min(loads + 1u, last), p.outputs, p.inputs);
-    let row2 = place(min(loads + 2u, last), p.outputs, p.inputs);
-    let row3 = place(min(loads + 3u, last), p.outputs, p.inputs);
-    let place = Places(weights, row0, row1, row2, row3);
-    var next = load(0u, lane, rows, place);
+    let places = Places(
+        weights,
+        place(min(loads, last), p.outputs, p.inputs),
+        place(min(loads + 1u, last), p.outputs, p.inputs),
+        place(min(loads + 2u, last), p.outputs, p.inputs),
+        place(min(loads + 3u, last), p.outputs, p.inputs),
+    );
+    var next = load(0u, lane, rows, places);
     for (var begin = 0u; begin < p.inputs; begin += DEPTH) {
         workgroupBarrier();
         store_terms(next.terms, lane);
         factors[lane] = next.factors[0];
         factors[lane + 64u] = next.factors[1];
         workgroupBarrier();
-        if (begin + DEPTH < p.inputs) { next = load(begin + DEPTH, lane, rows, place); }
+        if (begin + DEPTH < p.inputs) { next = load(begin + DEPTH, lane, rows, places); }
         sums = add_terms(min(DEPTH, p.inputs - begin), lane, sums);
     }
     store_sums(p.writes + own, p.outputs - min(own, p.outputs), lane, sums, group);
-}
-
-// What stands in column `column` of 4 rows.
-fn four(column: u32, first: u32, group: vec3<u32>) -> vec4<f32> {
-    let at = column * p.rows;
-    return vec4(
-        g[at + row_of(first, group)],
-        g[at + row_of(first + 1u, group)],
-        g[at + row_of(first + 2u, group)],
-        g[at + row_of(first + 3u, group)],
-    );
 }
 
 fn columns_of(i: u32, row: vec2<u32>, weights: u32) -> vec4<f32> {
@@ -226,7 +212,7 @@ fn product_backward(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let weights = group.z * p.w_len + p.w_at;
-    let rows = rows_to_load(lane, group);
+    let rows = rows_of(4u * (lane % 16u), group);
     let first = OUTPUTS * group.y;
     let own = first + 4u * (lane / 8u);
     let left = p.inputs - min(own, p.inputs);
@@ -235,16 +221,16 @@ fn product_backward(
         // Instead of a column that is not there: the last one.
         let last = p.writes + p.inputs - 1u;
         let column = p.writes + own;
-        let low = 4u * (lane % 8u);
-        let high = low + 32u;
-        sums.low[0] = four(min(column, last), low, group);
-        sums.low[1] = four(min(column + 1u, last), low, group);
-        sums.low[2] = four(min(column + 2u, last), low, group);
-        sums.low[3] = four(min(column + 3u, last), low, group);
-        sums.high[0] = four(min(column, last), high, group);
-        sums.high[1] = four(min(column + 1u, last), high, group);
-        sums.high[2] = four(min(column + 2u, last), high, group);
-        sums.high[3] = four(min(column + 3u, last), high, group);
+        let low = rows_of(4u * (lane % 8u), group);
+        let high = rows_of(4u * (lane % 8u) + 32u, group);
+        sums.low[0] = four(min(column, last), low);
+        sums.low[1] = four(min(column + 1u, last), low);
+        sums.low[2] = four(min(column + 2u, last), low);
+        sums.low[3] = four(min(column + 3u, last), low);
+        sums.high[0] = four(min(column, last), high);
+        sums.high[1] = four(min(column + 1u, last), high);
+        sums.high[2] = four(min(column + 2u, last), high);
+        sums.high[3] = four(min(column + 3u, last), high);
     }
     var next = load_backward(0u, first, lane, rows, weights);
     for (var begin = 0u; begin < p.outputs; begin += DEPTH) {

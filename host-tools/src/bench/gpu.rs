@@ -2,8 +2,9 @@
 //! libraries on the same GPU, in turns with ours.
 
 use core::fmt;
+use std::panic::resume_unwind;
 use std::path::Path;
-use std::thread::available_parallelism;
+use std::thread::{self, available_parallelism};
 use std::time::Instant;
 
 use fluxlet_gpu::{Gpu, Moving, Pace, Start};
@@ -111,16 +112,32 @@ pub fn on_gpu(gpu: &Gpu, seconds: f64, say: impl Fn(String)) -> Result<GpuReport
     }
     say(format!("a fleet of {FLEET}"));
     let on_gpu = our_steps(gpu, Flow::Fleet, seconds)?;
-    let mut call = training_step(Flow::Fleet.stack(), FLEET_BATCH);
-    // Each thread would train models of its own.
-    let threads = rayon::current_num_threads() as f64;
-    let cpu = threads / measure(seconds, 1, &mut call).cpu_each();
+    let cpu = on_all_threads(Flow::Fleet, FLEET_BATCH, seconds)?;
     let flop = Flow::Fleet.flop(Task::LogProb) / Task::LogProb.batch() as f64;
     let gflops = 1e-9 * STEP * flop * FLEET_BATCH as f64 * on_gpu;
     let work = format!("steps of {FLEET} rotation stacks, D = 8");
     lines.push(OnGpu { work, batch: FLEET_BATCH, gpu: on_gpu, cpu, gflops });
     let (compared, left_out) = (Vec::new(), Vec::new());
     Ok(GpuReport { name: gpu.name().to_string(), limit_gflops, lines, compared, left_out })
+}
+
+/// Steps a second of the CPU, each of whose threads trains models of its own.
+fn on_all_threads(flow: Flow, batch: usize, seconds: f64) -> Result<f64, Failed> {
+    let train = || {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread();
+        let _pool = pool.build().expect("a pool of one thread can be made");
+        let mut call = training_step(flow.stack(), batch);
+        let mut call = || {
+            call();
+            Ok(())
+        };
+        Ok(1.0 / by_the_clock(seconds, &mut call)?)
+    };
+    thread::scope(|scope| {
+        let workers: Vec<_> =
+            (0..rayon::current_num_threads()).map(|_| scope.spawn(train)).collect();
+        workers.into_iter().map(|w| w.join().unwrap_or_else(|panic| resume_unwind(panic))).sum()
+    })
 }
 
 /// Steps a second of a flow that is compared, of all models of a fleet.

@@ -1,30 +1,26 @@
 //! A number that writes down, as WGSL, what is done with it.
 //!
-//! The core's kernels are written over any kind of [`Real`]. Run with [`Written`], they leave a
+//! The core's kernels are written over any kind of [`fluxlet::Real`]. Run with [`Written`], they leave a
 //! [`Script`]: the statements that a GPU executes for each row. So a layer's mathematics stands in one
 //! place for every machine, and a new layer needs nothing here.
+//!
+//! The products of networks are not written down: a script stops at each, until all rows have come so far.
 //!
 //! A kernel never asks what a number is, for lanes could disagree; the one exception is a weight that is
 //! a position (a permutation's), which is read while the script is written.
 
+mod written;
+
 use core::cell::RefCell;
-use core::ops::{Add, Div, Mul, Neg, Sub};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write;
 
-use fluxlet::{Real, Weights};
+pub(crate) use written::Written;
+use written::literal;
 
 thread_local! {
     static SCRIPT: RefCell<Script> = RefCell::default();
 }
-
-/// A number of the script: `v7` is number 7.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Written(u32);
-
-/// Whether something holds, in the script.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Truth(Written);
 
 /// Statements behind a value that is rather kept than computed again.
 const MUCH: usize = 16;
@@ -65,7 +61,8 @@ enum Kind {
     Truth(String),
     /// The value of a column.
     Read(usize),
-    /// The text.
+    /// The text. What is stored is what the next layer reads, and in the last stage: the others, too, read
+    /// what it may overwrite.
     Store(String),
     /// Keeps the value in a column.
     Keep(usize),
@@ -345,199 +342,88 @@ fn multiply(from: &[Written], to: &mut [Written], product: impl FnOnce(usize, us
     });
 }
 
-/// A number as WGSL writes it, where no constant may be a NaN or infinite.
-fn literal(value: f32) -> String {
-    match value {
-        _ if value.is_nan() => String::from("nan()"),
-        f32::INFINITY => String::from("infinity()"),
-        f32::NEG_INFINITY => String::from("-infinity()"),
-        _ => format!("f32({value:?})"),
+#[cfg(test)]
+mod tests {
+    use fluxlet::Real;
+
+    use super::*;
+
+    fn x() -> Written {
+        expression("x".into())
     }
-}
 
-fn unary(function: &str, Written(a): Written) -> Written {
-    with(|script| script.value(format!("{function}(v{a})"), &[Written(a)]))
-}
+    fn long(x: Written) -> Written {
+        (0..MUCH).fold(x, |a, _| a.exp())
+    }
 
-fn binary(operator: &str, Written(a): Written, Written(b): Written) -> Written {
-    let text = format!("v{a} {operator} v{b}");
-    with(|script| script.value(text, &[Written(a), Written(b)]))
-}
+    #[test]
+    fn a_product_ends_a_stage_and_later_ones_read_what_took_long() {
+        let script = script(&[], || {
+            let (short, long) = (x() + x(), long(x()));
+            let mut out = [zero(); 2];
+            product(5, &[short], &mut out);
+            store("z", out[1] * long * (x() - short));
+        });
+        let stages = script.stages();
+        assert_eq!(stages.len(), 2);
+        let Product { weight, outputs, inputs, reads, writes, .. } = stages[0].product.unwrap();
+        assert_eq!((weight, outputs, inputs, reads, writes), (5, 2, 1, 0, 1));
+        assert!(stages[1].product.is_none());
+        assert_eq!(stages[0].text.matches("power_of_e").count(), MUCH);
+        // Behind the product's columns.
+        assert!(stages[0].text.contains("g[(p.first + 3u) * p.rows + row] = v"));
+        assert_eq!(script.columns, 4);
+        // An output, what took long, and the sum, which was kept for the product; x is read again.
+        let text = &stages[1].text;
+        assert_eq!(text.matches("power_of_e").count(), 0, "{text}");
+        for column in [0, 2, 3] {
+            assert_eq!(text.matches(&format!("(p.first + {column}u)")).count(), 1, "{text}");
+        }
+        assert!(text.contains("= x;"), "{text}");
+    }
 
-fn truth(operator: &str, Written(a): Written, Written(b): Written) -> Truth {
-    let text = format!("v{a} {operator} v{b}");
-    let uses = [Written(a), Written(b)];
-    Truth(with(|script| script.once(Kind::Truth(text.clone()), text, &uses)))
-}
+    #[test]
+    fn what_holds_is_asked_again_of_numbers_that_were_kept() {
+        let script = script(&[], || {
+            let far = long(x()).ge(x());
+            let mut out = [zero()];
+            product(0, &[x()], &mut out);
+            store("z", Written::select(far, out[0], x()));
+        });
+        let text = &script.stages()[1].text;
+        assert!(text.contains(">="), "{text}");
+        assert!(!text.contains("power_of_e"), "{text}");
+    }
 
-fn call2(function: &str, Written(a): Written, Written(b): Written) -> Written {
-    let text = format!("{function}(v{a}, v{b})");
-    with(|script| script.value(text, &[Written(a), Written(b)]))
-}
-
-impl Add for Written {
-    type Output = Self;
-    fn add(self, other: Self) -> Self {
-        match zero() {
-            zero if zero == self => other,
-            zero if zero == other => self,
-            _ => binary("+", self, other),
+    #[test]
+    fn a_sum_of_nothing_begins_and_another_is_added_to() {
+        let script = script(&[], || {
+            let mut first = [zero(); 2];
+            product_backward(0, &[x()], &mut first);
+            let mut second = first;
+            product_backward(0, &[x() + x()], &mut second);
+            store("z", second[0]);
+        });
+        let stages = script.stages();
+        let [first, second] = [0, 1].map(|i: usize| stages[i].product.unwrap());
+        assert!(first.begins);
+        assert!(!second.begins);
+        // What is added to stands where the product writes.
+        assert_eq!((second.reads, second.writes), (3, 4));
+        for column in [second.writes, second.writes + 1] {
+            let kept = format!("g[(p.first + {}u) * p.rows + row] = v", column - stages[1].first);
+            assert!(stages[1].text.contains(&kept), "{}", stages[1].text);
         }
     }
-}
-impl Sub for Written {
-    type Output = Self;
-    fn sub(self, other: Self) -> Self {
-        binary("-", self, other)
-    }
-}
-impl Mul for Written {
-    type Output = Self;
-    fn mul(self, other: Self) -> Self {
-        binary("*", self, other)
-    }
-}
-impl Div for Written {
-    type Output = Self;
-    fn div(self, other: Self) -> Self {
-        binary("/", self, other)
-    }
-}
-impl Neg for Written {
-    type Output = Self;
-    fn neg(self) -> Self {
-        unary("-", self)
-    }
-}
 
-impl Real for Written {
-    // Any number but 1: the rows go side by side.
-    const LANES: usize = 32;
-
-    type Mask = Truth;
-    /// Whole numbers, because a table is searched by comparing.
-    type Index = Self;
-    type Exponent = Self;
-
-    fn lift(self, value: f32) -> Self {
-        expression(literal(value))
-    }
-    fn constant(self, value: f64) -> Self {
-        expression(literal(value as f32))
-    }
-    fn ge(self, other: Self) -> Truth {
-        truth(">=", self, other)
-    }
-    fn and(Truth(a): Truth, Truth(b): Truth) -> Truth {
-        truth("&&", a, b)
-    }
-    fn all(_: Truth) -> bool {
-        // Of which rows it holds is not known yet.
-        false
-    }
-    fn select(Truth(Written(mask)): Truth, Written(yes): Self, Written(no): Self) -> Self {
-        let text = format!("select(v{no}, v{yes}, v{mask})");
-        with(|script| script.value(text, &[Written(mask), Written(yes), Written(no)]))
-    }
-    fn sqrt(self) -> Self {
-        unary("sqrt", self)
-    }
-    fn ln(self) -> Self {
-        unary("ln", self)
-    }
-    fn ln_one_plus(self) -> Self {
-        unary("ln_one_plus", self)
-    }
-    fn exp(self) -> Self {
-        unary("power_of_e", self)
-    }
-    fn floor(self) -> Self {
-        unary("floor", self)
-    }
-    fn to_index(self) -> usize {
-        with(|script| {
-            let i = script.weights.get(&self).copied().expect("a position is a weight");
-            let position = script.known[i];
-            script.positions.insert(i, position.to_bits());
-            position as usize
-        })
-    }
-    fn no_exponent(self) -> Self {
-        self.lift(0.0)
-    }
-    fn take_exponent(self, exponent: &mut Self) -> Self {
-        *exponent = *exponent + unary("exponent", self);
-        unary("mantissa", self)
-    }
-    fn exponent_value(self, exponent: Self) -> Self {
-        exponent
-    }
-    fn index_value(self, index: Self) -> Self {
-        index
-    }
-    fn value_index(self) -> Self {
-        self
-    }
-    fn search<const STRIDE: usize, const N: usize, W: Weights<Self>>(
-        self,
-        table: W,
-        bins: usize,
-        column: usize,
-    ) -> (Self, [Self; N]) {
-        let (zero, one) = (self.lift(0.0), self.lift(1.0));
-        let mut index = zero;
-        for k in 1..bins {
-            let reached = self.ge(table.at(STRIDE * k + column, self));
-            index = index + Self::select(reached, one, zero);
-        }
-        (index, table.gather(index, bins, STRIDE, self))
-    }
-    fn gather<const N: usize, W: Weights<Self>>(
-        self,
-        table: W,
-        index: Self,
-        bins: usize,
-        stride: usize,
-    ) -> [Self; N] {
-        let mut values: [Self; N] = table.load(0, self);
-        for k in 1..bins {
-            let reached = index.ge(self.lift(k as f32));
-            let next: [Self; N] = table.load(stride * k, self);
-            for (value, next) in values.iter_mut().zip(next) {
-                *value = Self::select(reached, next, *value);
-            }
-        }
-        values
-    }
-    fn scatter<const N: usize>(
-        values: [Self; N],
-        table: &mut [Self],
-        index: Self,
-        bins: usize,
-        stride: usize,
-    ) {
-        let zero = index.lift(0.0);
-        for k in 0..bins {
-            let hit = truth("==", index, index.lift(k as f32));
-            for (entry, value) in table[stride * k..].iter_mut().zip(values) {
-                *entry = *entry + Self::select(hit, value, zero);
-            }
-        }
-    }
-    fn add_product(self, a: Self, b: Self) -> Self {
-        if self == zero() {
-            return a * b;
-        }
-        let (Self(sum), Self(x), Self(y)) = (self, a, b);
-        with(|script| script.value(format!("fma(v{x}, v{y}, v{sum})"), &[a, b, self]))
-    }
-    fn max(self, other: Self) -> Self {
-        call2("max", self, other)
-    }
-    fn min(self, other: Self) -> Self {
-        call2("min", self, other)
-    }
-    fn abs(self) -> Self {
-        unary("abs", self)
+    #[test]
+    fn the_same_numbers_side_by_side_are_kept_once() {
+        let script = script(&[], || {
+            let both = [x(), x() + x()];
+            assert_eq!(keep(&both), 0);
+            assert_eq!(keep(&both[..1]), 2);
+            assert_eq!(keep(&both), 0);
+        });
+        assert_eq!(script.columns, 3);
     }
 }
