@@ -1,6 +1,6 @@
 //! A GPU: its buffers, its kernels, and what may go wrong with it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -191,6 +191,15 @@ impl Device {
 
     fn check(&self) -> Result<(), Failed> {
         lock(&self.trouble).as_ref().map_or(Ok(()), |reason| Err(self.failed(reason)))
+    }
+
+    /// Compiles whole modules, those that are not empty, with all threads.
+    pub(crate) fn compile_all<'t>(
+        &self,
+        texts: impl Iterator<Item = &'t str>,
+    ) -> Result<(), Failed> {
+        let texts: HashSet<&str> = texts.filter(|text| !text.is_empty()).collect();
+        texts.into_par_iter().try_for_each(|text| self.pipeline(text).map(|_| ()))
     }
 
     /// The compiled kernel of a whole module.

@@ -227,10 +227,11 @@ impl<'g> Models<'g> {
         let steps = (MOST_WAITING / (rows * width)).clamp(1, MOST_STEPS);
         let (w_len, theta_len) = (stack.weight_len(), stack.theta_len());
         let mut table = gradient.table.clone();
-        let forward = Constrain::forward(stack, w);
-        let forward = Way::new(device, &forward, "spread", &mut table)?;
-        let backward = Constrain::backward(stack, w);
-        let backward = Way::new(device, &backward, "gather", &mut table)?;
+        let ways = [Constrain::forward(stack, w), Constrain::backward(stack, w)];
+        let texts = ways.each_ref().map(Constrain::text);
+        device.compile_all(texts.iter().map(String::as_str))?;
+        let forward = Way::new(device, &ways[0], "spread", &mut table)?;
+        let backward = Way::new(device, &ways[1], "gather", &mut table)?;
         let numbers = [
             steps * rows * width,
             count * w_len,

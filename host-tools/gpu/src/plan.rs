@@ -102,24 +102,31 @@ impl Plan {
             Kernel::of_layer(span.layer, span.shape, &w[span.weights.clone()], way)
         };
         let of_base = |way| Kernel::of_base(stack.base, dim, &w[base.clone()], way);
+        // Kernels, the first columns of what they read and write, and where their weights begin.
+        let mut passes = Vec::new();
         if task == Task::Inverse {
             for l in (0..layers).rev() {
-                plan.push(device, layer(l, Way::Inverse), [0, 0], spans[l].weights.start)?;
+                passes.push((layer(l, Way::Inverse), [0, 0], spans[l].weights.start));
             }
-            return Ok(plan);
+        } else {
+            for (l, span) in spans.iter().enumerate() {
+                let levels = [level(l), level(l + 1)];
+                passes.push((layer(l, Way::Forward), levels, span.weights.start));
+            }
+            passes.push((of_base(Way::Forward), [level(layers); 2], base.start));
         }
-        for (l, span) in spans.iter().enumerate() {
-            let levels = [level(l), level(l + 1)];
-            plan.push(device, layer(l, Way::Forward), levels, span.weights.start)?;
-        }
-        plan.push(device, of_base(Way::Forward), [level(layers); 2], base.start)?;
-        plan.passes[0].begins = true;
         if task == Task::Gradient {
-            plan.push(device, of_base(Way::Backward), [level(layers); 2], base.start)?;
+            passes.push((of_base(Way::Backward), [level(layers); 2], base.start));
             for l in (0..layers).rev() {
-                plan.push(device, layer(l, Way::Backward), [level(l); 2], spans[l].weights.start)?;
+                passes.push((layer(l, Way::Backward), [level(l); 2], spans[l].weights.start));
             }
         }
+        let stages = passes.iter().flat_map(|(kernel, ..)| &kernel.stages);
+        device.compile_all(stages.map(|stage| stage.text.as_str()))?;
+        for (kernel, levels, w_at) in passes {
+            plan.push(device, kernel, levels, w_at)?;
+        }
+        plan.passes[0].begins = true;
         Ok(plan)
     }
 
