@@ -5,6 +5,13 @@
 const MEAN: f32 = 0.9;
 const SQUARE: f32 = 0.999;
 const EPSILON: f32 = 1e-8;
+// Below it a gradient, and the mean of gradients, is 0, as on the CPU; squares are normal numbers.
+const TINY: f32 = 1e-17;
+const NORMAL: f32 = 1.1754944e-38;
+
+fn or_zero(a: f32, least: f32) -> f32 {
+    return select(a, 0.0, abs(a) < least);
+}
 
 // Section `number` of `s`, of a model.
 fn section(number: u32, model: u32) -> u32 {
@@ -118,9 +125,9 @@ fn advance(@builtin(global_invocation_id) id: vec3<u32>) {
     let square_at = section(2u, model) + i;
     let average_at = section(3u, model) + i;
     let unit = s[section(4u, model) + i];
-    let d = s[p.dtheta + model * p.theta_len + i] * unit * s[at + 7u];
-    let mean = MEAN * s[mean_at] + (1.0 - MEAN) * d;
-    let square = SQUARE * s[square_at] + (1.0 - SQUARE) * d * d;
+    let d = or_zero(s[p.dtheta + model * p.theta_len + i] * unit * s[at + 7u], TINY);
+    let mean = or_zero(MEAN * s[mean_at] + (1.0 - MEAN) * d, TINY);
+    let square = or_zero(SQUARE * s[square_at] + (1.0 - SQUARE) * d * d, NORMAL);
     s[mean_at] = mean;
     s[square_at] = square;
     var theta = s[theta_at];

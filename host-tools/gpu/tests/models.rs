@@ -209,3 +209,24 @@ fn a_model_whose_batch_is_not_finite_waits_and_the_others_go_on() {
     assert_eq!(again[0], moved[0]);
     assert_eq!(again[1], moved[0]);
 }
+
+#[test]
+fn a_mean_that_nothing_adds_to_ends_at_zero() {
+    let Some(gpu) = support::gpu() else { return };
+    let mut rng = ChaCha8Rng::seed_from_u64(6);
+    let stack = support::stacks().swap_remove(2);
+    let (theta, w) = support::parameters(&stack, &mut rng);
+    let zeros = vec![0.0; theta.len()];
+    // A unit of 0 is a gradient of 0.
+    let start = Start { w: &w, units: &zeros, decays: &[] };
+    let mut models = gpu.models(&stack, &[start], BATCH).unwrap();
+    let (mean, square) = (vec![1.05e-17; theta.len()], vec![1e-30; theta.len()]);
+    models.set(0, Moving { theta: &theta, moments: [&mean, &square], average: &theta });
+    let (rows, _) = batches(&stack, &[BATCH], &mut rng);
+    models.step(&rows, &[pace(BATCH, 1e-3, 1)]).unwrap();
+    let moved = models.get().unwrap().swap_remove(0);
+    // Nine tenths of it are too small; of the square nearly all is left.
+    assert_eq!(moved.moments[0], zeros);
+    assert!(moved.moments[1].iter().all(|square| (square - 0.999e-30).abs() < 1e-36));
+    assert_eq!(moved.theta, theta);
+}
