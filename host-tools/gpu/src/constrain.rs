@@ -52,59 +52,58 @@ pub(crate) struct Constrain {
 impl Constrain {
     /// θ → w, `w` being weights as they are: constants in them stay.
     pub(crate) fn forward(stack: &Stack, w: &[f32]) -> Self {
-        let mut way = Self::default();
-        for (owner, theta_at, w_at) in owners(stack) {
-            let mut copies = Vec::new();
-            let script = script::script(&w[w_at.clone()], || {
-                let theta: Vec<Written> = (0..theta_at.len()).map(script::theta).collect();
-                let before: Vec<Written> = (0..w_at.len()).map(script::weight).collect();
-                let mut after = before.clone();
-                match owner {
-                    Owner::Layer(layer, shape) => layer.constrain(shape, &theta, &mut after),
-                    Owner::Base(base, dim) => base.constrain(dim, &theta, &mut after),
-                }
-                let changed = after
-                    .iter()
-                    .zip(&before)
-                    .map(|(after, before)| (after != before).then_some(*after));
-                copies = write("w[wb", changed, &theta);
-            });
-            let (theta_at, w_at) = (theta_at.start, w_at.start);
-            way.push(&script, w_at, theta_at);
-            way.copies.extend(copies.into_iter().map(|Copies { reads, writes, len }| Copies {
-                reads: theta_at + reads,
-                writes: w_at + writes,
-                len,
-            }));
-        }
-        way
+        let write = |owner, theta: &[Written], before: &[Written]| {
+            let mut after = before.to_vec();
+            match owner {
+                Owner::Layer(layer, shape) => layer.constrain(shape, theta, &mut after),
+                Owner::Base(base, dim) => base.constrain(dim, theta, &mut after),
+            }
+            let pairs = after.iter().zip(before);
+            let changed = pairs.map(|(after, before)| (after != before).then_some(*after));
+            write("w[wb", changed, theta)
+        };
+        Self::new(stack, w, write, |theta_at, w_at| (theta_at, w_at))
     }
 
     /// dw → dθ.
     pub(crate) fn backward(stack: &Stack, w: &[f32]) -> Self {
+        let write = |owner, theta: &[Written], own: &[Written]| {
+            let dw: Vec<Written> = (0..own.len()).map(script::weight_gradient).collect();
+            let mut dtheta = vec![script::zero(); theta.len()];
+            match owner {
+                Owner::Layer(layer, shape) => {
+                    layer.constrain_backward(shape, theta, own, &dw, &mut dtheta);
+                }
+                Owner::Base(base, dim) => {
+                    base.constrain_backward(dim, theta, own, &dw, &mut dtheta);
+                }
+            }
+            write("s[db", dtheta.into_iter().map(Some), &dw)
+        };
+        Self::new(stack, w, write, |theta_at, w_at| (w_at, theta_at))
+    }
+
+    /// Lets each owner `write`, given its θ and w, what is computed, and say what is copied; `ends` puts where
+    /// its θ and w begin in the order of what is read and what is written.
+    fn new(
+        stack: &Stack,
+        w: &[f32],
+        write: impl Fn(Owner, &[Written], &[Written]) -> Vec<Copies>,
+        ends: impl Fn(usize, usize) -> (usize, usize),
+    ) -> Self {
         let mut way = Self::default();
         for (owner, theta_at, w_at) in owners(stack) {
             let mut copies = Vec::new();
             let script = script::script(&w[w_at.clone()], || {
                 let theta: Vec<Written> = (0..theta_at.len()).map(script::theta).collect();
                 let own: Vec<Written> = (0..w_at.len()).map(script::weight).collect();
-                let dw: Vec<Written> = (0..w_at.len()).map(script::weight_gradient).collect();
-                let mut dtheta = vec![script::zero(); theta_at.len()];
-                match owner {
-                    Owner::Layer(layer, shape) => {
-                        layer.constrain_backward(shape, &theta, &own, &dw, &mut dtheta);
-                    }
-                    Owner::Base(base, dim) => {
-                        base.constrain_backward(dim, &theta, &own, &dw, &mut dtheta);
-                    }
-                }
-                copies = write("s[db", dtheta.iter().copied().map(Some), &dw);
+                copies = write(owner, &theta, &own);
             });
-            let (theta_at, w_at) = (theta_at.start, w_at.start);
-            way.push(&script, w_at, theta_at);
+            way.push(&script, w_at.start, theta_at.start);
+            let (from, to) = ends(theta_at.start, w_at.start);
             way.copies.extend(copies.into_iter().map(|Copies { reads, writes, len }| Copies {
-                reads: w_at + reads,
-                writes: theta_at + writes,
+                reads: from + reads,
+                writes: to + writes,
                 len,
             }));
         }
