@@ -32,10 +32,9 @@ struct Call {
     // Models, and numbers of each one's theta.
     models: u32,
     theta_len: u32,
-    // Where in `s` theta (or its average) begins, and its gradient; where the layer's begins in it.
+    // Where in `s` theta (or its average) begins, and its gradient.
     theta: u32,
     dtheta: u32,
-    theta_at: u32,
     // Where in `s` what this step is told begins, and what it tells; 0 for no step.
     pace: u32,
     told: u32,

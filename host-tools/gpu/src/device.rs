@@ -9,7 +9,7 @@ use fluxlet_backend::Failed;
 use rayon::prelude::*;
 
 use crate::adapter::Adapter;
-use crate::kernel::{MAIN, MODELS, PRODUCT, ROWS};
+use crate::kernel::MAIN;
 
 /// Bytes from one call to the next: what a dynamic offset is a multiple of everywhere.
 const CALL: usize = 256;
@@ -45,7 +45,6 @@ pub(crate) struct Call {
     pub(crate) theta_len: u32,
     pub(crate) theta: u32,
     pub(crate) dtheta: u32,
-    pub(crate) theta_at: u32,
     pub(crate) pace: u32,
     pub(crate) told: u32,
     pub(crate) first: u32,
@@ -207,28 +206,13 @@ impl Device {
         self.compile(text, MAIN)
     }
 
-    /// A kernel of `models.wgsl`.
-    pub(crate) fn models_pipeline(
+    /// A kernel of a file that has several.
+    pub(crate) fn kernel(
         &self,
+        module: [&str; 2],
         entry: &'static str,
     ) -> Result<wgpu::ComputePipeline, Failed> {
-        self.compile(&MODELS.concat(), entry)
-    }
-
-    /// A kernel of `product.wgsl`.
-    pub(crate) fn product_pipeline(
-        &self,
-        entry: &'static str,
-    ) -> Result<wgpu::ComputePipeline, Failed> {
-        self.compile(&PRODUCT.concat(), entry)
-    }
-
-    /// A kernel of `rows.wgsl`.
-    pub(crate) fn rows_pipeline(
-        &self,
-        entry: &'static str,
-    ) -> Result<wgpu::ComputePipeline, Failed> {
-        self.compile(&ROWS.concat(), entry)
+        self.compile(&module.concat(), entry)
     }
 
     fn compile(&self, text: &str, entry: &'static str) -> Result<wgpu::ComputePipeline, Failed> {

@@ -8,6 +8,7 @@ use fluxlet_backend::{Failed, Stack};
 use crate::Gpu;
 use crate::constrain::Constrain;
 use crate::device::{Buffers, Call, Device, Step, Which};
+use crate::kernel::MODELS;
 use crate::plan::{GROUP, PART, Plan, Task};
 
 /// Sections of the state, in the order of `models.wgsl`.
@@ -107,10 +108,11 @@ struct Way {
 }
 
 impl Way {
-    /// Its tables go behind `table`.
+    /// Of a way and its module; its tables go behind `table`.
     fn new(
         device: &Device,
         way: &Constrain,
+        text: &str,
         copy: &'static str,
         table: &mut Vec<u32>,
     ) -> Result<Self, Failed> {
@@ -119,8 +121,8 @@ impl Way {
         let copies = (table.len(), way.copies.len());
         table.extend(way.copies.iter().flat_map(|copies| copies.entry()));
         Ok(Self {
-            compute: device.pipeline(&way.text())?,
-            copy: device.models_pipeline(copy)?,
+            compute: device.pipeline(text)?,
+            copy: device.kernel(MODELS, copy)?,
             calls,
             copies,
             most_copied: way.most_copied(),
@@ -230,8 +232,8 @@ impl<'g> Models<'g> {
         let ways = [Constrain::forward(stack, w), Constrain::backward(stack, w)];
         let texts = ways.each_ref().map(Constrain::text);
         device.compile_all(texts.iter().map(String::as_str))?;
-        let forward = Way::new(device, &ways[0], "spread", &mut table)?;
-        let backward = Way::new(device, &ways[1], "gather", &mut table)?;
+        let forward = Way::new(device, &ways[0], &texts[0], "spread", &mut table)?;
+        let backward = Way::new(device, &ways[1], &texts[1], "gather", &mut table)?;
         let numbers = [
             steps * rows * width,
             count * w_len,
@@ -255,8 +257,8 @@ impl<'g> Models<'g> {
             forward,
             backward,
             buffers,
-            judge: device.models_pipeline("judge")?,
-            advance: device.models_pipeline("advance")?,
+            judge: device.kernel(MODELS, "judge")?,
+            advance: device.kernel(MODELS, "advance")?,
         };
         for (model, Start { w, units, decays }) in starts.iter().enumerate() {
             new.write(Which::WEIGHTS, model * w_len, w);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use fluxlet_backend::{Failed, Stack};
 
 use crate::device::{Call, Device, Step};
-use crate::kernel::{Kernel, Way};
+use crate::kernel::{Kernel, PRODUCT, ROWS, Way};
 use crate::memory::Share;
 use crate::script::{Product, Stage};
 
@@ -88,12 +88,12 @@ impl Plan {
             gradient,
             log_prob,
             share: log_prob + 1,
-            load: device.rows_pipeline("load")?,
-            product: device.product_pipeline("product")?,
-            product_backward: device.product_pipeline("product_backward")?,
-            sum: device.rows_pipeline("sum")?,
-            outer: device.rows_pipeline("outer")?,
-            join: device.rows_pipeline("join")?,
+            load: device.kernel(ROWS, "load")?,
+            product: device.kernel(PRODUCT, "product")?,
+            product_backward: device.kernel(PRODUCT, "product_backward")?,
+            sum: device.kernel(ROWS, "sum")?,
+            outer: device.kernel(ROWS, "outer")?,
+            join: device.kernel(ROWS, "join")?,
         };
         let spans: Vec<_> = stack.spans().collect();
         let (_, base) = stack.base_spans();
