@@ -41,12 +41,11 @@ fn largest_and_sum<R: Real>(logs: &mut [R]) -> (R, R) {
     for log in &*logs {
         largest = largest.max(*log);
     }
-    let mut sum = largest.lift(0.0);
-    for log in logs {
-        *log = (*log - largest).exp();
-        sum = sum + *log;
+    for log in &mut *logs {
+        *log = *log - largest;
     }
-    (largest, sum)
+    R::exp_all(logs);
+    (largest, logs.iter().fold(largest.lift(0.0), |sum, quotient| sum + *quotient))
 }
 
 impl Base {

@@ -73,6 +73,13 @@ pub trait Real:
     }
     /// e to the power of `self`.
     fn exp(self) -> Self;
+    /// x ← eˣ of each number.
+    #[inline(always)]
+    fn exp_all(values: &mut [Self]) {
+        for x in values {
+            *x = x.exp();
+        }
+    }
     /// The greatest whole number that is not above `self`.
     fn floor(self) -> Self;
     /// `self` as a position, for weights that are positions (a permutation's).
@@ -295,6 +302,10 @@ impl Real for f32 {
     #[inline(always)]
     fn exp(self) -> Self {
         exp::exp(self)
+    }
+    #[inline(always)]
+    fn exp_all(values: &mut [Self]) {
+        exp::exp_all(values);
     }
     #[inline(always)]
     fn floor(self) -> Self {

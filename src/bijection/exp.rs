@@ -50,10 +50,8 @@ impl Bijection for Exp {
     #[inline(always)]
     fn forward<R: Real, W: Weights<R>>(_: Shape, _: W, x: &mut [R], _: &mut [R]) -> R {
         let mut ladj = Sum4::new(x[0]);
-        for (i, x) in x.iter_mut().enumerate() {
-            ladj.add(i, *x);
-            *x = x.exp();
-        }
+        x.iter().enumerate().for_each(|(i, x)| ladj.add(i, *x));
+        R::exp_all(x);
         ladj.total()
     }
 

@@ -6,6 +6,8 @@
 //! library, `expf`), and n is added to its exponent. Below −87 it is 0, and above 88 it stays where it is
 //! there.
 
+use core::hint::{black_box, cold_path};
+
 /// 1.5 · 2²³: what is added to it loses its fraction, rounded to even.
 const ROUND: f32 = 12_582_912.0;
 /// ln 2 in two parts, the first of few digits, so that its products with n are exact.
@@ -18,10 +20,33 @@ const POLYNOMIAL: [f32; 6] =
 /// eˣ, to within 1.2e-7 relative; NaN of NaN.
 #[inline(always)]
 pub(super) fn exp(x: f32) -> f32 {
+    exp_rounded_by(x, ROUND)
+}
+
+/// x ← eˣ of each number.
+#[inline]
+pub(super) fn exp_all(values: &mut [f32]) {
+    let (fours, rest) = values.as_chunks_mut::<4>();
+    if !rest.is_empty() {
+        cold_path();
+        let mut four = [0.0; 4];
+        four.iter_mut().zip(&*rest).for_each(|(x, rest)| *x = *rest);
+        rest.iter_mut().zip(four.map(exp)).for_each(|(rest, x)| *rest = x);
+    }
+    // A compiler that knew the number would make − into + of its opposite: one constant more than
+    // Helium has registers for.
+    let round = black_box(ROUND);
+    for x in fours.as_flattened_mut() {
+        *x = exp_rounded_by(*x, round);
+    }
+}
+
+#[inline(always)]
+fn exp_rounded_by(x: f32, round: f32) -> f32 {
     // Written so that a NaN goes through.
     let x = if x > 88.0 { 88.0 } else { x };
-    let shifted = x * core::f32::consts::LOG2_E + ROUND;
-    let n = shifted - ROUND;
+    let shifted = x * core::f32::consts::LOG2_E + round;
+    let n = shifted - round;
     let r = x - n * LN_2_HIGH - n * LN_2_LOW;
     let [a, b, c, d, e, f] = POLYNOMIAL;
     let p = ((((a * r + b) * r + c) * r + d) * r + e) * r + f;
@@ -44,6 +69,19 @@ mod tests {
             worst = worst.max((f64::from(exp(x)) - exact).abs() / exact);
         }
         assert!(worst < 1.2e-7, "{worst:e}");
+    }
+
+    #[test]
+    fn many_at_once_are_as_one_by_one() {
+        let numbers: [f32; 23] = core::array::from_fn(|i| 17.3 * i as f32 - 190.0);
+        for len in 0..numbers.len() {
+            let mut values = numbers;
+            exp_all(&mut values[..len]);
+            for (i, (value, x)) in values.into_iter().zip(numbers).enumerate() {
+                let expected = if i < len { exp(x) } else { x };
+                assert_eq!(value.to_bits(), expected.to_bits(), "number {i} of {len}");
+            }
+        }
     }
 
     #[test]
