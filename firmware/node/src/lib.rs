@@ -2,8 +2,9 @@
 //! A node: a sensor, a model, and lines of text that tell what the readings mean.
 //!
 //! It runs on any board. Sensors come through [`Sensor`], which [`Accelerometer`] implements over
-//! any I²C bus of embedded-hal; lines go out and commands come in through embedded-io. There is no
-//! heap, and nothing panics: what goes wrong with a sensor or a model is a line.
+//! any I²C bus of embedded-hal, or are awaited beside it ([`Node::room`]); lines go out and commands
+//! come in through embedded-io. There is no heap, and nothing panics: what goes wrong with a sensor or a
+//! model is a line.
 //!
 //! # Lines
 //!

@@ -169,13 +169,29 @@ impl<'m, 'b> Node<'m, 'b> {
     ///
     /// [`Fault::NoAnswer`], told already: the sensor wants a new start.
     pub fn step(&mut self, sensor: &mut impl Sensor, port: &mut impl Write) -> Result<(), Fault> {
-        let end = self.filled + self.channels;
-        let reading = self.window.get_mut(self.filled..end).unwrap_or_default();
-        match sensor.read(reading) {
+        let outcome = sensor.read(self.room());
+        self.take(outcome, port)
+    }
+
+    /// Where the next reading belongs, \[channels\]: for a sensor that is awaited, which no [`Sensor`] is.
+    pub fn room(&mut self) -> &mut [f32] {
+        self.window.get_mut(self.filled..self.filled + self.channels).unwrap_or_default()
+    }
+
+    /// Takes the reading that was written to [`Self::room`], or what was wrong with it; the rest of
+    /// [`Self::step`].
+    ///
+    /// # Errors
+    ///
+    /// [`Fault::NoAnswer`], told already: the sensor wants a new start.
+    pub fn take(&mut self, outcome: Result<(), Fault>, port: &mut impl Write) -> Result<(), Fault> {
+        match outcome {
             Ok(()) => {}
             Err(Fault::NoAnswer) => return Err(self.give_up(Fault::NoAnswer, port)),
             Err(fault) => self.fault = self.fault.or(Some(fault)),
         }
+        let end = self.filled + self.channels;
+        let reading = self.window.get(self.filled..end).unwrap_or_default();
         if self.recording {
             tell(port, Line::Sample(reading));
         }

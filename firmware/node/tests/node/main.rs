@@ -1,5 +1,6 @@
 //! A node on this machine: its sensor's bus is a mock, its port a vector of bytes.
 
+mod awaited;
 mod choice;
 mod faults;
 // That of the slots' own tests: it obeys the rules of flash.
