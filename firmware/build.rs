@@ -59,7 +59,7 @@ fn link_board(root: &Path) -> Result<(), Box<dyn Error>> {
     if !folder.is_dir() {
         return Err(format!("board {board}: there is no folder {}", folder.display()).into());
     }
-    println!("cargo:rerun-if-changed={}", folder.join("memory.x").display());
+    println!("cargo:rerun-if-changed={}", folder.display());
     for image in IMAGES {
         // Either runtime's script finds `memory.x` in the search path; that of RISC-V has to be told.
         println!("cargo:rustc-link-arg-bin={image}=-L{}", folder.display());
@@ -70,6 +70,12 @@ fn link_board(root: &Path) -> Result<(), Box<dyn Error>> {
         if image != "bare" {
             println!("cargo:rustc-link-arg-bin={image}=-Tdefmt.x");
         }
+    }
+    // Of the emulated chips one has a flash that can be written to.
+    println!("cargo:rustc-check-cfg=cfg(nvmc)");
+    if folder.join("slots.x").exists() {
+        println!("cargo:rustc-cfg=nvmc");
+        println!("cargo:rustc-link-arg-bin=node=-Tslots.x");
     }
     Ok(())
 }

@@ -7,15 +7,14 @@ use core::hint::black_box;
 
 use embedded_hal::delay::DelayNs;
 use embedded_io::{ErrorType, Read, ReadReady, Write};
-use fluxlet_node::{AXES, Line, Node, Slot};
-use fluxlet_slots::{Room, Slots};
+use fluxlet_node::AXES;
 use semihosting::fs::{File, OpenOptions};
 use semihosting::io::{self, Read as _, Stdout, Write as _};
 use semihosting::process;
 
 use crate::embedded::{self, INPUT_LEN, WORK_LEN};
 use crate::files::{CommandLine, RowReader};
-use crate::flash::{self, Flash, REGION};
+use crate::flash;
 use crate::sensor::Lis3dh;
 
 const LINE_BYTES: usize = 128;
@@ -36,21 +35,17 @@ pub fn node() -> ! {
     // Two windows, one reading and the work space of a score.
     let mut memory = [0.0; 2 * INPUT_LEN + AXES + WORK_LEN];
     let mut sensor = Lis3dh::new(rows, matches!(port.ends, Ends::Terminal(_)));
-    loop {
-        let slots = [Slot::A, Slot::B].map(|slot| flash::mapped(REGION.slot(slot)));
-        let chosen = fluxlet_node::choose(slots, embedded::bytes(), AXES, memory.len(), &mut port);
-        let Some((model, slot)) = chosen else { process::exit(2) };
-        let Ok(mut node) = Node::new(model, slot, AXES, &mut memory) else { process::exit(2) };
-        node.tell_model(&mut port);
-        while !fluxlet_node::watch(&mut node, &mut sensor, &mut Delay, &mut port) {}
-        match Slots::open(Flash, flash::mapped, REGION, Room::UNLIMITED) {
-            Ok(mut slots) => {
-                slots.run(slot);
-                fluxlet_node::update(&mut slots, &mut port, &mut Delay);
-            }
-            Err(refusal) => fluxlet_node::tell(&mut port, Line::Refused(&refusal)),
-        }
-    }
+    let mut storage = flash::storage();
+    let built_in = embedded::bytes();
+    while fluxlet_node::serve(
+        &mut storage,
+        built_in,
+        &mut memory,
+        &mut sensor,
+        &mut Delay,
+        &mut port,
+    ) {}
+    process::exit(2)
 }
 
 /// Nobody needs the time to be right.

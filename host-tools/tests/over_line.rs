@@ -46,11 +46,11 @@ struct Device {
 }
 
 impl Device {
-    fn start(folder: &Folder, model: &str) -> Self {
+    fn start(folder: &Folder, board: Board, model: &str) -> Self {
         let readings = data::normals::<3>(100, 5).into_iter().flatten().map(|x| 0.3 * x);
         let readings: Vec<f32> = readings.collect();
         let bench = Bench::set_up().unwrap();
-        let node = Node::build(&bench, Board::M4f, &folder.path(model), &readings).unwrap();
+        let node = Node::build(&bench, board, &folder.path(model), &readings).unwrap();
         let (device, device_end, terminal) = support::serial_line();
         let (host, host_end, port) = support::serial_line();
         // A read gives at once what there is.
@@ -123,8 +123,8 @@ fn pass(from: &SerialPort, to: &SerialPort, mut count: impl FnMut(&[u8]) -> usiz
     }
 }
 
-#[test]
-fn a_device_takes_models_over_its_line_and_keeps_the_old_one_where_it_cannot() {
+/// Gives a device models that it takes, and others that it cannot; `room` is that of a slot.
+fn a_device_takes_models_and_keeps_the_old_one_where_it_cannot(board: Board, room: usize) {
     let folder = Folder::new();
     let affine = |seed| model(Layer::Affine, 0, seed, 400);
     let (first, second, third) = (affine(1), affine(2), affine(3));
@@ -133,7 +133,7 @@ fn a_device_takes_models_over_its_line_and_keeps_the_old_one_where_it_cannot() {
     folder.write("third.flx", &third);
     folder.write("spline.flx", model(Layer::RationalQuadratic, 4, 1, 0));
     folder.write("large.flx", model(Layer::Affine, 0, 1, 70_000));
-    let device = Device::start(&folder, "first.flx");
+    let device = Device::start(&folder, board, "first.flx");
     device.scores_after(&told(&first, "built-in"));
 
     let flash = |file: &str| folder.run(&format!("flash {file} --port {}", device.port));
@@ -144,7 +144,7 @@ fn a_device_takes_models_over_its_line_and_keeps_the_old_one_where_it_cannot() {
         device.scores_after(&told(&first, "built-in"));
     };
     let bytes = folder.read("large.flx").len();
-    refused("large.flx", &format!("the model has {bytes} bytes, a slot has room for 65504"));
+    refused("large.flx", &format!("the model has {bytes} bytes, a slot has room for {room}"));
     let left_out = "the model needs \"rational-quadratic\", which was left out of this build";
     refused("spline.flx", left_out);
     device.passing.store(300, Ordering::Relaxed);
@@ -159,4 +159,14 @@ fn a_device_takes_models_over_its_line_and_keeps_the_old_one_where_it_cannot() {
         assert_eq!((ran.code, ran.stdout), (Some(0), said), "{}", ran.stderr);
         device.scores_after(&told(model, slot));
     }
+}
+
+#[test]
+fn over_its_line_a_device_takes_models_into_memory_that_plays_a_flash() {
+    a_device_takes_models_and_keeps_the_old_one_where_it_cannot(Board::M4f, 65_504);
+}
+
+#[test]
+fn over_its_line_a_device_takes_models_into_its_chip_s_own_flash() {
+    a_device_takes_models_and_keeps_the_old_one_where_it_cannot(Board::M0, 16_352);
 }

@@ -2,18 +2,46 @@
 
 #![expect(unsafe_code, reason = "where the slots are is known by an address of the linker")]
 
-/// Bytes of each slot.
-const SLOT_BYTES: usize = 128 * 1024;
+use core::hint::black_box;
+use core::ops::Range;
+use core::ptr::with_exposed_provenance;
+use core::slice;
 
-// SAFETY: memory.x of a board puts the symbol at its two slots, which are mapped, and which nothing writes
-// to while the image runs.
+use fluxlet_slots::{Region, Slot};
+
+// SAFETY: a board's linker script gives the symbols the addresses where its two slots begin and end; they
+// are no more than addresses here.
 unsafe extern "C" {
-    safe static fluxlet_slots_start: [[u8; SLOT_BYTES]; 2];
+    safe static fluxlet_slots_start: u8;
+    safe static fluxlet_slots_end: u8;
 }
 
-/// The two slots at the end of the chip's flash; `memory.x` of the board names them.
+/// The addresses of both slots, at the end of the chip's flash.
+pub fn addresses() -> Range<usize> {
+    (&raw const fluxlet_slots_start).addr()..(&raw const fluxlet_slots_end).addr()
+}
+
+/// Both slots, in offsets from where they begin.
+pub fn region() -> Region {
+    Region { start: 0, slot_bytes: (addresses().len() / 2) as u32 }
+}
+
+/// The bytes of a range of the [`region`]; none where it is none of it. Nothing may write to them as long as
+/// they are looked at.
+pub fn mapped(range: Range<u32>) -> &'static [u8] {
+    let addresses = addresses();
+    if range.start > range.end || range.end as usize > addresses.len() {
+        return &[];
+    }
+    // A new model changes the flash: what the compiler knows of one look tells it nothing of the next.
+    let start = black_box(addresses.start) + range.start as usize;
+    // SAFETY: the range lies in the two slots, which are mapped, and which nobody writes to meanwhile.
+    unsafe { slice::from_raw_parts(with_exposed_provenance(start), range.len()) }
+}
+
+/// The two slots.
 pub fn slots() -> [&'static [u8]; 2] {
-    fluxlet_slots_start.each_ref().map(|slot| &slot[..])
+    [Slot::A, Slot::B].map(|slot| mapped(region().slot(slot)))
 }
 
 /// The model that the build put into the image: the one that `FLUXLET_MODEL` names, or a starter that

@@ -51,14 +51,16 @@ mod line;
 mod node;
 mod run;
 mod sensor;
+mod storage;
 mod update;
 
 pub use accelerometer::{AXES, Accelerometer, Settings};
 pub use choice::choose;
-pub use flash::{built_in, slots};
+pub use flash::{addresses, built_in, mapped, region, slots};
 pub use fluxlet_slots::Slot;
 pub use line::{Channel, Line, tell};
 pub use node::{Node, Refusal};
-pub use run::{run, watch};
+pub use run::{run, serve, watch};
 pub use sensor::{Fault, Sensor};
+pub use storage::{Storage, Writable};
 pub use update::update;

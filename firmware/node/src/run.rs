@@ -6,17 +6,16 @@ use embedded_io::{Read, ReadReady, Write};
 
 use crate::accelerometer::{AXES, Accelerometer, Settings};
 use crate::choice::choose;
-use crate::line::{Line, tell};
 use crate::node::Node;
+use crate::storage::Storage;
 
 /// Time between two attempts to reach a sensor that does not answer.
 const RETRY_MS: u32 = 100;
 
-/// Scores the accelerometer's readings for ever, with the first model of `slots` and `built_in` that
-/// can run ([`choose`]). A sensor that does not answer is started again until it does; where no model
-/// can run, that is told again at every command. A new model over the line is refused.
+/// Scores the accelerometer's readings for ever, as [`serve`] does; where no model can run, that is told
+/// again at every command.
 pub fn run<P: Read + ReadReady + Write>(
-    slots: [&[u8]; 2],
+    storage: &mut impl Storage,
     built_in: &[u8],
     memory: &mut [f32],
     bus: &mut impl I2c,
@@ -24,23 +23,39 @@ pub fn run<P: Read + ReadReady + Write>(
     port: &mut P,
 ) -> ! {
     loop {
-        let chosen = choose(slots, built_in, AXES, memory.len(), port);
-        if let Some(mut node) =
-            chosen.and_then(|(model, slot)| Node::new(model, slot, AXES, memory).ok())
-        {
-            node.tell_model(port);
-            loop {
-                if watch(&mut node, bus, delay, port) {
-                    tell(port, Line::Refused(&"this image takes models through a programmer only"));
-                }
-                delay.delay_ms(RETRY_MS);
-            }
+        if serve(storage, built_in, memory, bus, delay, port) {
+            continue;
         }
         while !matches!(port.read_ready(), Ok(true)) {
             delay.delay_ms(RETRY_MS);
         }
-        let _ = port.read(&mut [0]);
+        let mut command = [0];
+        if let (Ok(1), [b'u']) = (port.read(&mut command), command) {
+            storage.update(None, port, delay);
+        }
     }
+}
+
+/// Scores the accelerometer's readings with the first model of `storage` and `built_in` that can run
+/// ([`choose`]), until a new one is announced, which it takes: whether there was one that can run. A sensor
+/// that does not answer is started again until it does.
+pub fn serve<P: Read + ReadReady + Write>(
+    storage: &mut impl Storage,
+    built_in: &[u8],
+    memory: &mut [f32],
+    bus: &mut impl I2c,
+    delay: &mut impl DelayNs,
+    port: &mut P,
+) -> bool {
+    let chosen = choose(storage.slots(), built_in, AXES, memory.len(), port);
+    let Some((model, slot)) = chosen else { return false };
+    let Ok(mut node) = Node::new(model, slot, AXES, memory) else { return false };
+    node.tell_model(port);
+    while !watch(&mut node, bus, delay, port) {
+        delay.delay_ms(RETRY_MS);
+    }
+    storage.update(slot, port, delay);
+    true
 }
 
 /// Starts the sensor and scores its readings until it does not answer or a new model is announced: whether

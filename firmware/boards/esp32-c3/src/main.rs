@@ -40,5 +40,5 @@ fn start() -> Option<()> {
     let mut slots = Slots::EMPTY;
     slots.read(chip.FLASH);
     let mut memory = [0.0; MEMORY_LEN];
-    run(slots.bytes(), built_in(), &mut memory, &mut bus, &mut Delay::new(), &mut port)
+    run(&mut slots.bytes(), built_in(), &mut memory, &mut bus, &mut Delay::new(), &mut port)
 }

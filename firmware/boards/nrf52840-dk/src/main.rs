@@ -6,7 +6,8 @@
 mod bus;
 mod port;
 
-use fluxlet_node::{built_in, run, slots};
+use fluxlet_node::{Writable, addresses, built_in, mapped, region, run};
+use fluxlet_nvmc::Nvmc;
 use nrf52840_hal::clocks::Clocks;
 use nrf52840_hal::gpio::{Level, p0};
 use nrf52840_hal::pac::Peripherals;
@@ -16,6 +17,8 @@ use panic_halt as _;
 use crate::bus::Bus;
 use crate::port::Port;
 
+/// Bytes that the chip erases at once.
+const PAGE_BYTES: usize = 4096;
 /// Numbers of memory for a model.
 const MEMORY_LEN: usize = 16 * 1024;
 
@@ -42,6 +45,10 @@ fn start() -> Option<()> {
         scl: pins.p0_27.into_floating_input().degrade(),
     };
     let mut bus = Bus(Twim::new(chip.TWIM1, bus, twim::Frequency::K400));
+    #[expect(unsafe_code, reason = "the linker script says that nothing else is there")]
+    // SAFETY: slots.x keeps these addresses of the flash free, and one thread runs.
+    let flash = unsafe { Nvmc::<PAGE_BYTES>::new(addresses()) };
+    let mut storage = Writable { flash, mapped, region: region() };
     let mut memory = [0.0; MEMORY_LEN];
-    run(slots(), built_in(), &mut memory, &mut bus, &mut timer, &mut port)
+    run(&mut storage, built_in(), &mut memory, &mut bus, &mut timer, &mut port)
 }

@@ -21,7 +21,7 @@ const MEMORY_LEN: usize = 16 * 1024;
 fn main() -> ! {
     if let Some((mut bus, mut delay, mut port)) = set_up() {
         let mut memory = [0.0; MEMORY_LEN];
-        run(slots(), built_in(), &mut memory, &mut bus, &mut delay, &mut port)
+        run(&mut slots(), built_in(), &mut memory, &mut bus, &mut delay, &mut port)
     }
     // A chip that does not start as the data sheet says is left alone.
     loop {

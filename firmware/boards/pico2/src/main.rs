@@ -62,5 +62,5 @@ fn start() -> Option<()> {
     let frequency = HertzU32::kHz(400);
     let mut bus = I2C::i2c0(chip.I2C0, sda, scl, frequency, &mut chip.RESETS, SYSTEM);
     let mut memory = [0.0; MEMORY_LEN];
-    run(slots(), built_in(), &mut memory, &mut bus, &mut timer, &mut port)
+    run(&mut slots(), built_in(), &mut memory, &mut bus, &mut timer, &mut port)
 }
