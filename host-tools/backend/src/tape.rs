@@ -3,14 +3,16 @@
 use core::ops::Range;
 
 use fearless_simd::{Simd, f32x16, prelude::*};
-use fluxlet::bijection::{Bijection, Shape, Visitor};
 
+use self::passes::{Backward, Forward, Inverse};
 use crate::bins::Bins;
 use crate::lanes::{LANES, Lanes};
 use crate::ordered;
 use crate::outer::Outer;
 use crate::shared::{Shared, Sums};
 use crate::stack::{Span, Stack};
+
+mod passes;
 
 /// Most groups of sixteen rows in a tile: a layer's weights are read from the second cache once for
 /// all.
@@ -388,115 +390,6 @@ fn zeros(sums: &mut Vec<f32>, len: usize) -> &mut [f32] {
     sums.clear();
     sums.resize(len, 0.0);
     sums
-}
-
-/// A layer's forward pass over a tile as a function of its own: compiled together, all layers would
-/// take minutes.
-struct Forward<'a, S: Simd> {
-    shape: Shape,
-    w: Shared<'a>,
-    x: &'a mut [Lanes<S>],
-    width: usize,
-    ladj: &'a mut [Lanes<S>; GROUPS],
-    keep: bool,
-    /// \[groups, kept\]; empty where nothing is kept.
-    kept: &'a mut [Lanes<S>],
-    scratch: &'a mut [Lanes<S>],
-}
-
-impl<S: Simd> Visitor for Forward<'_, S> {
-    type Output = ();
-
-    #[inline(never)]
-    fn visit<B: Bijection>(self) {
-        let Self { shape, w, x, width, ladj, keep, kept, scratch } = self;
-        let seen = shape.dim + shape.context;
-        let kept_len = if keep { B::kept_len(shape) } else { 0 };
-        let simd = ladj[0].0.simd;
-        simd.vectorize(
-            #[inline(always)]
-            || {
-                for (g, (x, ladj)) in x.chunks_exact_mut(width).zip(ladj).enumerate() {
-                    let kept = &mut kept[g * kept_len..][..kept_len];
-                    *ladj = *ladj + B::forward_kept(shape, w, &mut x[..seen], kept, scratch);
-                }
-            },
-        );
-    }
-}
-
-/// Likewise backward.
-struct Backward<'a, S: Simd> {
-    shape: Shape,
-    w: Shared<'a>,
-    x: &'a mut [Lanes<S>],
-    dz: &'a mut [Lanes<S>],
-    width: usize,
-    dladj: &'a [Lanes<S>; GROUPS],
-    dw: &'a mut [f32],
-    kept: &'a mut [Lanes<S>],
-    scratch: &'a mut [Lanes<S>],
-    outer: &'a mut Outer<S>,
-    bins: &'a mut Bins<S>,
-    sums: &'a mut Vec<f32>,
-}
-
-impl<S: Simd> Visitor for Backward<'_, S> {
-    type Output = ();
-
-    #[inline(never)]
-    fn visit<B: Bijection>(self) {
-        let Self { shape, w, x, dz, width, dladj, dw, kept, scratch, outer, bins, sums } = self;
-        let (seen, kept_len) = (shape.dim + shape.context, B::kept_len(shape));
-        let network_start = B::conditioner(shape).map_or(dw.len(), |(_, start)| start);
-        let (dw, network) = dw.split_at_mut(network_start);
-        let sums = zeros(sums, dw.len());
-        let simd = dladj[0].0.simd;
-        simd.vectorize(
-            #[inline(always)]
-            || {
-                let groups = x.len() / width;
-                let both = x.chunks_exact_mut(width).zip(dz.chunks_exact_mut(width));
-                for (g, ((x, dz), dladj)) in both.zip(dladj).enumerate() {
-                    outer.begin(g, groups);
-                    bins.begin(g, groups);
-                    let kept = &mut kept[g * kept_len..(g + 1) * kept_len];
-                    let (x, dz) = (&mut x[..seen], &mut dz[..seen]);
-                    let (sums, network) = (&mut *sums, &mut *network);
-                    let dw = Sums { simd, sums, network, outer: &mut *outer, bins: &mut *bins };
-                    B::backward_kept(shape, w, x, dz, *dladj, dw, kept, scratch);
-                }
-                ordered::add(dw, sums);
-            },
-        );
-    }
-}
-
-/// Likewise the inverse.
-struct Inverse<'a, S: Simd> {
-    shape: Shape,
-    w: Shared<'a>,
-    x: &'a mut [Lanes<S>],
-    width: usize,
-    scratch: &'a mut [Lanes<S>],
-}
-
-impl<S: Simd> Visitor for Inverse<'_, S> {
-    type Output = ();
-
-    #[inline(never)]
-    fn visit<B: Bijection>(self) {
-        let Self { shape, w, x, width, scratch } = self;
-        let (seen, simd) = (shape.dim + shape.context, x[0].0.simd);
-        simd.vectorize(
-            #[inline(always)]
-            || {
-                for x in x.chunks_exact_mut(width) {
-                    B::inverse(shape, w, &mut x[..seen], scratch);
-                }
-            },
-        );
-    }
 }
 
 /// Rows \[≤ 16, D + C\] into D + C vectors of one lane a row; the last row fills the lanes that are left.
