@@ -7,6 +7,7 @@ mod elementary;
 mod exp;
 mod normal;
 
+use core::hint::cold_path;
 use core::ops::{Add, Div, Mul, Neg, Sub};
 
 pub(crate) use elementary::{artanh, ln_1p, ln_one_minus_exp, logistic, softplus, tanh};
@@ -253,6 +254,28 @@ impl<R: Real> LogProduct<R> {
     pub(crate) fn ln(self) -> R {
         let exponent = self.mantissa.exponent_value(self.exponent);
         exponent * exponent.constant(LN_2) + self.mantissa.ln()
+    }
+}
+
+impl LogProduct<f32> {
+    /// How far a factor lies above 2⁻³¹, in bits; a great number where it lies below.
+    #[inline(always)]
+    pub(crate) fn excess(factor: f32) -> u32 {
+        factor.to_bits().wrapping_sub(96 << 23)
+    }
+
+    /// Multiplies by all factors, `most` being the greatest [`LogProduct::excess`] of them.
+    #[inline(always)]
+    pub(crate) fn multiply_all(&mut self, factors: [f32; 4], most: u32) {
+        if most < 62 << 23 {
+            // Between 2⁻³¹ and 2³¹ all products are normal numbers: one exponent is taken of them, with
+            // the mantissa that one factor after the other has, as powers of two are exact.
+            let product = factors.iter().fold(self.mantissa, |product, factor| product * factor);
+            self.mantissa = product.take_exponent(&mut self.exponent);
+        } else {
+            cold_path();
+            factors.iter().for_each(|factor| self.multiply(*factor));
+        }
     }
 }
 

@@ -196,6 +196,12 @@ impl<'m> Packed<'m> {
         }
     }
 
+    /// Words of a model as weights.
+    #[inline(always)]
+    pub(crate) fn of(words: &'m [u32]) -> Self {
+        Self(words)
+    }
+
     /// No weights.
     pub const fn none() -> Self {
         Self(&[])

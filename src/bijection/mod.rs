@@ -27,6 +27,7 @@ pub mod radial;
 pub mod rational_linear;
 pub mod rational_quadratic;
 mod scan;
+mod side_by_side;
 pub mod softplus;
 mod spline;
 pub mod sylvester;

@@ -70,7 +70,7 @@
 use super::knots::{self, Bin, KEPT, MAX_BINS, SLOPE, Tails};
 use super::spline::{Form, Piece, Spline};
 use super::{Bijection, Shape, keep_and_go_back};
-use crate::math::Real;
+use crate::math::{LogProduct, Real};
 use crate::weights::{Gradient, Packed, Weights};
 
 /// K bins of rational-quadratic functions; see the source file's head for formula and gradient.
@@ -194,6 +194,22 @@ impl Bijection for RationalQuadratic {
     #[inline(always)]
     fn forward<R: Real, W: Weights<R>>(shape: Shape, w: W, x: &mut [R], _: &mut [R]) -> R {
         spline(shape).forward_all::<Self, R, W>(w, x, &mut [])
+    }
+
+    #[inline(always)]
+    fn score<const INVERSE: bool>(
+        shape: Shape,
+        w: Packed,
+        x: &mut [f32],
+        scratch: &mut [f32],
+    ) -> f32 {
+        if cfg!(helium) && !INVERSE {
+            let spline = spline(shape);
+            let mut slopes = LogProduct::new(0.0);
+            let (w, x) = spline.forward_fours::<Self>(w, x, &mut slopes);
+            return spline.forward_rest::<Self, f32, Packed>(w, x, &mut [], slopes);
+        }
+        Self::pass::<INVERSE, f32, Packed>(shape, w, x, scratch)
     }
 
     #[inline(always)]

@@ -127,15 +127,21 @@ impl Spline {
         }
         cold_path();
         let inside = bin.holds_x(x);
-        let (outer, outer_slope) = match self.tails {
+        let (outer, outer_slope) = self.tail::<P, R>(bin, x);
+        (R::select(inside, z, outer), R::select(inside, slope, outer_slope))
+    }
+
+    /// z and dz/dx of an x beyond the outer knots, next to this bin.
+    #[inline(always)]
+    pub(super) fn tail<P: Piece, R: Real>(self, bin: &Bin<R>, x: R) -> (R, R) {
+        match self.tails {
             Tails::Identity => (x, x.lift(1.0)),
             Tails::Linear => {
                 let [from, to, slope] = bin.end(x.ge(bin.x1));
                 let slope = if P::ROOTS { slope * slope } else { slope };
                 (to + slope * (x - from), slope)
             }
-        };
-        (R::select(inside, z, outer), R::select(inside, slope, outer_slope))
+        }
     }
 
     /// x, and dz/dx there.
@@ -240,7 +246,18 @@ impl Spline {
         x: &mut [R],
         kept: &mut [R],
     ) -> R {
-        let mut slopes = LogProduct::new(x[0]);
+        self.forward_rest::<P, R, W>(w, x, kept, LogProduct::new(x[0]))
+    }
+
+    /// [`Spline::forward_all`] of the dimensions that are left, `slopes` being the product of the others.
+    #[inline(always)]
+    pub(super) fn forward_rest<P: Piece, R: Real, W: Weights<R>>(
+        self,
+        w: W,
+        x: &mut [R],
+        kept: &mut [R],
+        mut slopes: LogProduct<R>,
+    ) -> R {
         let mut kept = kept.chunks_exact_mut(KEPT);
         for (x, w) in x.iter_mut().zip(w.rows(stride::<P>(self.bins))) {
             let bin = self.find::<P, R, W>(w, *x, X);

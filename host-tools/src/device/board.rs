@@ -86,7 +86,7 @@ impl Board {
             Self::M33 => arm("m33", "thumbv8m.main-none-eabihf", &["mps2-an505"]),
             // Helium has no target of its own.
             Self::M55 => Build {
-                core: "-Ctarget-cpu=cortex-m55",
+                core: "-Ctarget-cpu=cortex-m55 --cfg=helium",
                 ..arm("m55", "thumbv8m.main-none-eabihf", &["mps3-an547"])
             },
             Self::Rv32imc => riscv("rv32imc", "riscv32imc-unknown-none-elf"),
