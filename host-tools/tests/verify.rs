@@ -168,3 +168,15 @@ fn the_cost_of_a_model_is_measured_on_both_boards() {
     let means = [0, 1].map(|board: usize| costs[board]["instructions_mean"].as_u64().unwrap());
     assert!(means[0] < means[1], "floats in software take more instructions: {means:?}");
 }
+
+/// A compiler that no longer made vectors of the loop would leave it slower than one number at a time.
+#[test]
+fn splines_take_four_numbers_at_once_where_there_are_vectors_for_it() {
+    let folder = Folder::new();
+    let layers = vec![(Layer::RationalQuadratic, Shape::new(16, 12, 0)); 4];
+    let stack = Stack { dim: 16, context: 0, layers, base: Base::Normal };
+    folder.write("model.flx", stack.pack(&random_weights(&stack, 1.0, 28), &[]));
+    let costs = report(&folder, "cost model.flx --json --target m33 --target m55");
+    let [m33, m55] = [0, 1].map(|board: usize| costs[board]["instructions_mean"].as_u64().unwrap());
+    assert!(m55 * 2 < m33, "{m55} instructions on the M55, {m33} on the M33");
+}

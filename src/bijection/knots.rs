@@ -101,6 +101,7 @@ pub(super) fn theta_len(bins: usize) -> usize {
 }
 
 /// What K bins of at least `floor` leave free of the interval, 1 − mK.
+#[inline(always)]
 fn free_share<R: Real>(bins: usize, floor: R) -> R {
     floor.lift(1.0) - floor * floor.lift(bins as f32)
 }
