@@ -106,15 +106,18 @@ impl<const WRITE: usize, const ERASE: usize> Flash<WRITE, ERASE> {
         room: Room,
     ) -> Slots<Self, impl Fn(Range<u32>) -> &'static [u8] + use<WRITE, ERASE>> {
         self.power_on();
+        Slots::open(self.clone(), self.mapped(), REGION, room).unwrap()
+    }
+
+    /// The bytes of a range. A test cannot see memory change under a reference: each look gets a copy.
+    pub(crate) fn mapped(&self) -> impl Fn(Range<u32>) -> &'static [u8] + use<WRITE, ERASE> {
         let cells = self.clone();
-        // A test cannot see memory change under a reference: it gets a copy of its own.
-        let mapped = move |range| {
+        move |range| {
             let bytes = cells.bytes(range);
             let mut words = vec![0_u32; bytes.len() / 4];
             bytemuck::cast_slice_mut(&mut words).copy_from_slice(&bytes);
             bytemuck::cast_slice(words.leak())
-        };
-        Slots::open(self.clone(), mapped, REGION, room).unwrap()
+        }
     }
 
     /// The model that the device runs when it starts: the model's bytes, if it has one.

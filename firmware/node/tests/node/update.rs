@@ -6,9 +6,10 @@ use std::convert::Infallible;
 use crc::{CRC_32_ISO_HDLC, Crc};
 use embedded_hal_mock::eh1::delay::NoopDelay;
 use embedded_io::{ErrorType, Read, ReadReady, Write};
-use fluxlet_node::update;
+use fluxlet_node::{Storage, Writable, serve, update};
 
-use crate::flash::{Flash, model};
+use crate::flash::{Flash, REGION, model};
+use crate::support::{bus, checked};
 
 type Nor = Flash<4, 512>;
 
@@ -22,13 +23,29 @@ struct FarEnd<A> {
 }
 
 impl<A: FnMut(usize, usize) -> Vec<u8>> FarEnd<A> {
+    fn new(answer: A) -> Self {
+        Self { answer, questions: 0, told: String::new(), on_the_way: VecDeque::new() }
+    }
+
     /// The lines other than questions that the node tells while it takes a model into `flash`.
     fn give(flash: &Nor, answer: A) -> Vec<String> {
-        let mut far =
-            Self { answer, questions: 0, told: String::new(), on_the_way: VecDeque::new() };
+        let mut far = Self::new(answer);
         update(&mut flash.open(), &mut far, &mut NoopDelay);
-        let lines = far.told.lines().filter(|line| !line.starts_with("update "));
+        far.lines()
+    }
+
+    /// The lines other than questions.
+    fn lines(&self) -> Vec<String> {
+        let lines = self.told.lines().filter(|line| !line.starts_with("update "));
         lines.map(str::to_string).collect()
+    }
+
+    /// Announces a model to a node that starts with what `storage` has.
+    fn announce(&mut self, storage: &mut impl Storage, built_in: &[u8]) {
+        self.on_the_way.push_back(b'u');
+        let (memory, sensor) = (&mut [0.0; 64], &mut bus([]));
+        assert!(serve(storage, built_in, memory, sensor, &mut NoopDelay, self));
+        sensor.done();
     }
 }
 
@@ -141,4 +158,30 @@ fn what_the_node_cannot_run_is_refused_and_the_old_model_stays() {
         assert_eq!(FarEnd::give(&flash, |_, at| answer(&bytes, at, 128)), [reason]);
         assert_eq!(flash.runs(), Some(old));
     }
+}
+
+#[test]
+fn each_model_that_came_is_the_next_to_run() {
+    let models = [1.0, 2.0, 3.0, 4.0].map(|shift| model(3, shift));
+    let flash = Nor::erased();
+    let mut storage = Writable { flash: flash.clone(), mapped: flash.mapped(), region: REGION };
+    let mut told = Vec::new();
+    for new in &models[1..] {
+        let mut far = FarEnd::new(|_, at| answer(new, at, 128));
+        far.announce(&mut storage, &models[0]);
+        told.extend(far.lines());
+        assert_eq!(flash.runs().as_ref(), Some(new));
+    }
+    let line = |model, slot| format!("model {:08x} 3 {slot}", checked(model).checksum());
+    let [first, second, third, _] = &models;
+    assert_eq!(told, [line(first, "built-in"), line(second, "a"), line(third, "b")]);
+}
+
+#[test]
+fn slots_for_a_programmer_alone_refuse_a_model() {
+    let built_in = model(3, 1.0);
+    let mut far = FarEnd::new(|_, _| Vec::new());
+    far.announce(&mut [&[][..]; 2], &built_in);
+    assert_eq!(far.lines()[1..], ["refused this image takes models through a programmer only"]);
+    assert_eq!(far.questions, 0);
 }
