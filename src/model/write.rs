@@ -15,7 +15,8 @@ pub struct Parts<'p> {
     pub layers: &'p [(Layer, Shape)],
     /// Density of the latent.
     pub base: Base,
-    /// Weights of the layers in order, then of the base; words of other [`Numbers`] by their bits.
+    /// Weights of the layers in order, then of the base; words of other
+    /// [`Numbers`](crate::conditioner::Numbers) by their bits.
     pub weights: &'p [f32],
     /// Tag and payload of each section.
     pub sections: &'p [([u8; 4], &'p [u8])],
