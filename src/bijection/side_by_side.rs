@@ -68,6 +68,7 @@ impl Spline {
             // Six tables with one position in all of them, which a vector holds.
             let number = |i: usize| f32::from_bits(knots[i..][at]);
             let [x0, y0, d0, x1, y1, d1] = [0, 1, 2, 3, 4, 5].map(number);
+            // Its number and λ nobody asks for here.
             let bin = Bin { k: 0, x0, y0, d0, x1, y1, d1, lambda: 0.5 };
             // The tail first: later, more of the bin's numbers would have to be kept for it.
             let inside = bin.holds_x(v);
