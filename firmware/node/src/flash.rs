@@ -7,7 +7,10 @@ use core::ops::Range;
 use core::ptr::with_exposed_provenance;
 use core::slice;
 
+use embedded_storage::nor_flash::NorFlash;
 use fluxlet_slots::{Region, Slot};
+
+use crate::storage::Writable;
 
 // SAFETY: a board's linker script gives the symbols the addresses where its two slots begin and end; they
 // are no more than addresses here.
@@ -22,13 +25,13 @@ pub fn addresses() -> Range<usize> {
 }
 
 /// Both slots, in offsets from where they begin.
-pub fn region() -> Region {
+fn region() -> Region {
     Region { start: 0, slot_bytes: (addresses().len() / 2) as u32 }
 }
 
 /// The bytes of a range of the [`region`]; none where it is none of it. Nothing may write to them as long as
 /// they are looked at.
-pub fn mapped(range: Range<u32>) -> &'static [u8] {
+fn mapped(range: Range<u32>) -> &'static [u8] {
     let addresses = addresses();
     if range.start > range.end || range.end as usize > addresses.len() {
         return &[];
@@ -42,6 +45,11 @@ pub fn mapped(range: Range<u32>) -> &'static [u8] {
 /// The two slots.
 pub fn slots() -> [&'static [u8]; 2] {
     [Slot::A, Slot::B].map(|slot| mapped(region().slot(slot)))
+}
+
+/// The two slots, written to through `flash`, whose offsets are from where they begin.
+pub fn writable<S: NorFlash>(flash: S) -> Writable<S, impl Fn(Range<u32>) -> &'static [u8]> {
+    Writable { flash, mapped, region: region() }
 }
 
 /// The model that the build put into the image: the one that `FLUXLET_MODEL` names, or a starter that

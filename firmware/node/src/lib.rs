@@ -56,7 +56,7 @@ mod update;
 
 pub use accelerometer::{AXES, Accelerometer, Settings};
 pub use choice::choose;
-pub use flash::{addresses, built_in, mapped, region, slots};
+pub use flash::{addresses, built_in, slots, writable};
 pub use fluxlet_slots::Slot;
 pub use line::{Channel, Line, tell};
 pub use node::{Node, Refusal};

@@ -6,7 +6,7 @@ use core::ops::Range;
 use embedded_storage::nor_flash::{
     ErrorType, NorFlash, NorFlashErrorKind, ReadNorFlash, check_erase, check_write,
 };
-use fluxlet_node::Writable;
+use fluxlet_node::{Storage, Writable};
 use fluxlet_slots::Region;
 
 const BLOCK_BYTES: usize = 4096;
@@ -21,7 +21,7 @@ unsafe impl Sync for Memory {}
 
 static MEMORY: Memory = Memory(UnsafeCell::new([0; _]));
 
-pub(crate) fn storage() -> Writable<Flash, impl Fn(Range<u32>) -> &'static [u8]> {
+pub(crate) fn storage() -> impl Storage {
     let region = Region { start: 0, slot_bytes: SLOT_BYTES as u32 };
     Writable { flash: Flash, mapped, region }
 }
@@ -35,7 +35,7 @@ fn mapped(range: Range<u32>) -> &'static [u8] {
 }
 
 /// The memory, written to.
-pub(crate) struct Flash;
+struct Flash;
 
 impl Flash {
     #[expect(unsafe_code, reason = "memory that plays a flash")]

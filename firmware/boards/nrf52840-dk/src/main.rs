@@ -6,7 +6,7 @@
 mod bus;
 mod port;
 
-use fluxlet_node::{Writable, addresses, built_in, mapped, region, run};
+use fluxlet_node::{addresses, built_in, run, writable};
 use fluxlet_nvmc::Nvmc;
 use nrf52840_hal::clocks::Clocks;
 use nrf52840_hal::gpio::{Level, p0};
@@ -48,7 +48,6 @@ fn start() -> Option<()> {
     #[expect(unsafe_code, reason = "the linker script says that nothing else is there")]
     // SAFETY: slots.x keeps these addresses of the flash free, and one thread runs.
     let flash = unsafe { Nvmc::<PAGE_BYTES>::new(addresses()) };
-    let mut storage = Writable { flash, mapped, region: region() };
     let mut memory = [0.0; MEMORY_LEN];
-    run(&mut storage, built_in(), &mut memory, &mut bus, &mut timer, &mut port)
+    run(&mut writable(flash), built_in(), &mut memory, &mut bus, &mut timer, &mut port)
 }
